@@ -13,14 +13,14 @@ from netfab.tuples import NamedTuple
 
 
 class Assigned(NamedTuple):
-    """An interface's address and its subnet: an ipaddress.IPv4Interface, without one made each time."""
+    """An interface's address and subnet: an ipaddress.IPv4Interface that is cheaper to make."""
 
     ip: Address
     network: Prefix
 
     @property
     def version(self) -> Literal[4, 6]:
-        """The family."""
+        """The address family."""
         return self.ip.version
 
     def __str__(self) -> str:
@@ -42,9 +42,9 @@ def usable(prefix: Prefix) -> tuple[int, int]:
 
 
 class Addresses:
-    """Who has which address of a subnet. Linear in takes and holds together.
+    """The holders of a subnet's addresses. Linear in takes and holds together.
 
-    With a range (a prefix in the subnet) `take` gives addresses from there only; `hold` is free to name any.
+    With a range (a prefix in the subnet) `take` gives addresses only from there; `hold` may name any.
     """
 
     def __init__(self, prefix: Prefix, range: Prefix | None = None) -> None:
@@ -64,7 +64,7 @@ class Addresses:
         return address.version == self.prefix.version and self._usable[0] <= int(address) <= self._usable[1]
 
     def holder(self, address: Address) -> str:
-        """Who has it; "" when nobody does."""
+        """Its holder; "" if it is free."""
         return self._held.get(int(address), "")
 
     def is_free(self, address: Address) -> bool:
@@ -76,9 +76,9 @@ class Addresses:
         return self._range is None or address in self._range
 
     def hold(self, address: Address, holder: str) -> None:
-        """Keep that address for the holder.
+        """Hold that address for the holder.
 
-        Raises AddressTaken when it is held, PlanError when no node of the subnet may have it.
+        Raises AddressTaken if it is held, PlanError if no node of the subnet may have it.
         """
         if address not in self.prefix:
             raise PlanError(f"{address}, for {holder}, is not in {self.prefix}")
@@ -93,7 +93,7 @@ class Addresses:
         self._held[number] = holder
 
     def take(self, holder: str) -> Address:
-        """The lowest free address, held from then on. Raises PoolExhausted."""
+        """The lowest free address, held from now on. Raises PoolExhausted."""
         while self._next in self._held:
             self._next += 1
         if self._next > self._last:

@@ -31,14 +31,14 @@ from netfab.topology.schema import (
 
 
 def range_of(spec: Network | Link, prefix: Prefix) -> Prefix | None:
-    """Where dynamic addresses of that prefix come from; None: from all of it."""
+    """The range of dynamic addresses in that prefix; None: all of it."""
     if isinstance(spec, Link):
         return None
     return next((part for part in spec.range if part.version == prefix.version), None)
 
 
 def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], spec: Network | Link) -> None:
-    """Addresses of other fabrics on this bridge are theirs; a gateway is everybody's."""
+    """Hold addresses that other fabrics have on this bridge; gateways may be shared."""
     gateway = spec.gateway if isinstance(spec, Network) else None
     shared = gateway.addresses if isinstance(gateway, HostGateway | ExternalGateway) else ()
     for pool in pools:
@@ -50,9 +50,9 @@ def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], spec: 
 def gateways_of(
     spec: Network | Link, pools: list[Addresses]
 ) -> tuple[tuple[Assigned, ...], tuple[Address, ...]]:
-    """The host's own addresses, and what members' default routes point at; both held.
+    """The host's own addresses, and the next hops of members' default routes; both held.
 
-    On an `external` bridge a written gateway is one that is there already. A link to the host is no way out.
+    On an `external` bridge a written gateway exists already. A link to the host is no way out.
     """
     if isinstance(spec, Link):
         return tuple(_of_host_end(spec, pools)), ()
@@ -115,7 +115,7 @@ def addresses_of(
     held: Mapping[tuple[str, str], str],
     claims: set[Lease],
 ) -> dict[str, tuple[Assigned, ...]]:
-    """The addresses of each seat; what is neither written nor the gateway's becomes a lease."""
+    """The addresses of each seat; those neither written nor the gateway's become leases."""
     chosen: dict[str, list[Assigned]] = {seat.key: [] for seat in seats}
     for seat in seats:
         for written in seat.port.addresses:
@@ -152,9 +152,9 @@ def _gateway_seat(
     address: Address,
     held: Mapping[tuple[str, str], str],
 ) -> Seat | None:
-    """Who has the first usable address: the gateway node by its first interface, unless it writes one.
+    """The seat of the first usable address: the gateway node's first interface, unless it writes one.
 
-    Of several hosts the first, unless it is leased another, or another had it before.
+    Of several hosts the first, unless it has a lease for another, or another had it before.
     """
     family = address.version
     first = next((seat for seat in seats if seat.is_hosts), None)
@@ -197,7 +197,7 @@ def _planned(
 
 
 def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
-    """The leased address, held; None where the subnet is another now."""
+    """The leased address, held; None if the subnet has changed since."""
     if not pool.fits(lease):
         return None
     if holder := pool.holder(lease):
@@ -211,7 +211,7 @@ def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
 
 
 def _written(seat: Seat, written: Interface, spec: Network | Link, pools: list[Addresses]) -> Assigned:
-    """An address of the file; one without a length has the subnet's."""
+    """An address from the file; without a length, it gets the subnet's."""
     at = seat.at.of("ip")
     if not seat.port.plain and not any(written.ip in pool.prefix for pool in pools):
         return Assigned(written.ip, written.network)
@@ -246,9 +246,9 @@ def loopbacks_of(
     claims: set[Lease],
     others: Mapping[Address, str],
 ) -> dict[str, tuple[Address, ...]]:
-    """Written loopbacks as they are; planned ones out of one subnet of each family, leased like others.
+    """Written loopbacks as they are; planned ones from one subnet of each family, leased like others.
 
-    `others`: what is no one's here, and whose it is.
+    `others`: addresses that can't be used here, and their holders.
     """
     found: dict[str, list[Address]] = {}
     for address, node in written_loopbacks(topology):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def containers(
     topology: Topology, layout: Layout, names: Mapping[str, Names]
 ) -> Iterator[Container | Supervisor]:
-    """One for each node that has a command, and the supervisor of them all."""
+    """One for each node with a command, and the supervisor of all."""
     made = [
         _container(topology, layout, node, argv, names[node.name])
         for node in topology.nodes.values()
@@ -40,7 +40,7 @@ def _filled(text: str, topology: Topology, layout: Layout, node: Node) -> str:
 
 
 def commands(topology: Topology, layout: Layout) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """What `exec:` runs in nodes without a program, by node; a container runs its own."""
+    """The commands of `exec:` in nodes without a program, by node; a container runs its own."""
     return {
         node.name: tuple(tuple(_filled(word, topology, layout, node) for word in argv) for argv in node.exec)
         for node in topology.nodes.values()
@@ -91,7 +91,7 @@ def _container(
 
 
 def _members(topology: Topology, name: str) -> Iterator[str]:
-    """A node, or all of a scaled one; only those that have a program to wait for."""
+    """A node, or all of a scaled one; only those with a program to wait for."""
     one = topology.nodes.get(name)
     nodes = (one,) if one else (node for node in topology.nodes.values() if node.base == name)
     yield from (node.name for node in nodes if argv_of(node))

@@ -19,34 +19,34 @@ LINK_LENGTH = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 
 
 class Demand(NamedTuple):
-    """One subnet that the file asks for."""
+    """A subnet that the file asks for."""
 
     segment: str
     holder: str  # network front of this file
     family: Literal[4, 6]
     written: Prefix | None
-    implied: Prefix | None  # around written addresses, where no subnet is: what it is unless it is leased
-    size: int | None  # prefix length, where it is written or given; None: the pool's, or more for many
+    implied: Prefix | None  # around written addresses, if no subnet is written: used unless leased otherwise
+    size: int | None  # prefix length, if written or given; None: the pool's, or shorter for many
     members: int
-    with_host: bool  # the host is on it or reaches it
+    with_host: bool  # the host is on it or routes to it
     at: Location
-    hint: str = "leave `subnet` out to have a free one planned"  # for who has it taken
+    hint: str = "leave `subnet` out to have a free one planned"  # if it is taken
 
     @property
     def key(self) -> str:
-        """What its lease is kept under."""
+        """The key of its lease."""
         return f"{self.segment}/{self.family}"
 
     @property
     def fixed(self) -> Prefix | None:
-        """What the file leaves no choice about."""
+        """The prefix, if the file leaves no choice."""
         return self.written or self.implied
 
 
 def demands_of(
     topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
 ) -> tuple[Demand, ...]:
-    """All of them, in file order. `seats` are by segment; `reach` is where the host is, or has routes to."""
+    """All of them, in file order. `seats` are by segment; `reach`: where the host is or routes to."""
     return (*_of_segments(topology, seats, reach), *_of_loopbacks(topology, seats, reach))
 
 
@@ -84,7 +84,7 @@ def _planned(
     seats: Sequence[Seat],
     with_host: bool,
 ) -> Demand:
-    """A subnet that isn't written, though addresses in it may be."""
+    """A subnet that isn't written, although addresses in it may be."""
     size = subnet.size
     if size is None and (subnet.family == 6 or isinstance(spec, Link)):
         size = LINK_LENGTH[subnet.family] if isinstance(spec, Link) else 64
@@ -110,7 +110,7 @@ def _planned(
 
 
 def _around(topology: Topology, demand: Demand, address: Interface) -> Prefix:
-    """The block around an address, as big as a planned one."""
+    """The block around an address, of the size of a planned one."""
     sizes = [pool.size for pool in topology.pools if address.ip in pool.prefix]
     length = demand.size or length_for(demand.members, min(sizes, default=24))
     return ip_network((address.ip, length), strict=False)
@@ -119,7 +119,7 @@ def _around(topology: Topology, demand: Demand, address: Interface) -> Prefix:
 def _of_loopbacks(
     topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
 ) -> Iterator[Demand]:
-    """One subnet of each family, for all nodes whose loopback is planned."""
+    """One subnet of each family, for all planned loopbacks."""
     nodes_of = planned_loopbacks(topology, seats)
     on_reach = {seat.node for name in reach for seat in seats[name]}
     for family, nodes in nodes_of.items():

@@ -24,12 +24,12 @@ from netfab.topology.schema import Address, Topology
 from netfab.tuples import NamedTuple
 
 LEASE = "esp"
-_ALL_UNDERWAY = 1 << 31  # packets: never so many are between a host that sends and one that receives
-_RESERVED = 256  # SPIs that have meanings of their own; RFC 4303, section 2.1
+_ALL_UNDERWAY = 1 << 31  # more packets than can be in flight between a sending and a receiving host
+_RESERVED = 256  # SPIs with meanings of their own; RFC 4303, section 2.1
 
 
 class _Pair(NamedTuple):
-    """Two hosts with encrypted networks in common."""
+    """Two hosts with common encrypted networks."""
 
     hosts: tuple[str, str]  # by name
     ends: Mapping[str, Address]
@@ -46,7 +46,7 @@ class _Pair(NamedTuple):
 
 
 def mixed(topology: Topology, tunnels: Mapping[str, Tunnel]) -> Iterator[PlanError]:
-    """Encrypted networks and others between the same hosts by the same port: nothing tells them apart."""
+    """Encrypted and unencrypted networks between the same hosts on the same port: indistinguishable."""
     for (name, one), (other_name, other) in combinations(tunnels.items(), 2):
         shared = [host for host in one.ends if host in other.ends]
         if one.port == other.port and one.encrypted != other.encrypted and len(shared) > 1:
@@ -62,7 +62,7 @@ def mixed(topology: Topology, tunnels: Mapping[str, Tunnel]) -> Iterator[PlanErr
 def unsupported(
     topology: Topology, tunnels: Mapping[str, Tunnel], facts: Mapping[str, Facts]
 ) -> Iterator[NetfabError]:
-    """Where there is no ESP, and what ESP between two hosts is not for."""
+    """Hosts without ESP, and what ESP between two hosts does not support."""
     for name, tunnel in tunnels.items():
         at = topology.networks[name].at.of("encrypt")
         if tunnel.encrypted and tunnel.multicast:
@@ -85,10 +85,10 @@ def agreed(
     leases: Iterable[Lease],
     secret: bytes,
 ) -> frozenset[Lease]:
-    """What each two hosts have as the number of their keys: as leased while it serves, else the next one.
+    """The number of the keys of each two hosts: the leased one while it serves, else the next.
 
-    Of several leases of two hosts the one with the highest number counts. Hosts without facts, or that were
-    not asked about ESP, have no say. Raises PlanError where somebody says a number that has no next one.
+    Of several leases of two hosts the one with the highest number counts. Hosts without facts, or not asked
+    about ESP, do not count. Raises PlanError if a host reports a number that has no next one.
     """
     held: dict[str, tuple[int, str]] = {}
     for lease in leases:
@@ -130,7 +130,7 @@ def encrypted(
 def _objects(
     fabric: str, pair: _Pair, own: str, peer: str, epoch: int, secret: bytes
 ) -> Iterator[KernelObject]:
-    """What `own` has to speak to that peer."""
+    """What `own` needs to speak to that peer."""
     mark = group_of(fabric)
     here, there = pair.ends[own], pair.ends[peer]
     for source, target, window in ((peer, own, WINDOW), (own, peer, 1)):
@@ -154,17 +154,17 @@ def _pairs(tunnels: Mapping[str, Tunnel]) -> list[_Pair]:
 
 
 def _names(fabric: str, pair: _Pair, epoch: int) -> dict[tuple[str, str], str]:
-    """The states of the pair, as facts call them, by their way."""
+    """The names of the pair's states in facts, by direction."""
     return {way: state_name(pair.ends[way[1]], _spi(fabric, *way, epoch)).text for way in pair.ways()}
 
 
 def _has(fabric: str, pair: _Pair, epoch: int, esp: Esp) -> bool:
-    """Whether the host has a state that would be called so, whoever made it."""
+    """Whether the host has a state of that name, no matter who made it."""
     return any(name in esp.counted for name in _names(fabric, pair, epoch).values())
 
 
 def _serves(fabric: str, pair: _Pair, epoch: int, esp: Mapping[str, Esp]) -> bool:
-    """Whether both have all states, and take what the other sends next."""
+    """Whether both have all states, and accept the other's next sequence number."""
     names = _names(fabric, pair, epoch)
     if any(name not in one.counted for one in esp.values() for name in names.values()):
         return False
@@ -181,7 +181,7 @@ def _about(fabric: str, source: str, target: str, epoch: int) -> bytes:
 
 
 def _spi(fabric: str, source: str, target: str, epoch: int) -> int:
-    """No secret: it is in every packet."""
+    """Not secret: it is in every packet."""
     number = int.from_bytes(digest(_about(fabric, source, target, epoch))[:4], "big")
     return _RESERVED + number % ((1 << 32) - _RESERVED)
 

@@ -22,16 +22,16 @@ from netfab.plan.overlay import station_of
 from netfab.plan.speakers import PORT, port_key, speakers
 from netfab.topology.schema import Address, Topology
 
-ASN = 64512  # the first for private use (RFC 6996); nobody but the fabric's own hosts hears of it
+ASN = 64512  # the first for private use (RFC 6996); seen only by the fabric's own hosts
 _MAP = LIST
 _UNDER = f"{ROUTER}{ASN}"
-_HOLD = 9  # seconds of silence after which a peer is taken for dead; it is heard of every third of these
-# Only root is in the container, and FRR wants who may use its doors to be in this group.
+_HOLD = 9  # hold time in seconds: a silent peer is dead then; keepalives take a third
+# Only root is in the container, and FRR requires users of its sockets to be in this group.
 _GROUPS = "root:x:0:\nfrrvty:x:0:root\n"
-_KEPT = "/etc/bgpd.conf"  # what it is to begin with when it starts again
+_KEPT = "/etc/bgpd.conf"  # the configuration with which it restarts
 _RUN = "/etc/run-frr"
-# zebra opens its own door when it serves at the other; bgpd tries that one, and again only after ten seconds.
-# bgpd ends first: then zebra takes back what it wrote for it.
+# zebra listens on its own socket once it serves at the other; bgpd tries that one, and again only after ten
+# seconds. bgpd ends first: zebra then removes what it installed for it.
 _SCRIPT = f"""\
 trap 'kill $bgpd; wait $bgpd; kill $zebra; wait $zebra' TERM
 rm -rf /run/frr; mkdir -p /run/frr; : >>{_KEPT}
@@ -46,12 +46,12 @@ wait -n
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
-    """FRR on this host, where it has to be, what it is told, and what it is to tell others of."""
+    """FRR on this host, if needed, its configuration, and the entries that it advertises."""
     speaking = _speaking(topology, layout)
     if layout.host not in speaking:
         return
     host = topology.hosts[layout.host]
-    assert facts.frr is not None  # else it was refused (speakers.py)
+    assert facts.frr is not None  # otherwise refused already (speakers.py)
     assert host.address is not None
     tunnels = [segment.tunnel.device for segment in _segments(layout) if segment.tunnel and segment.here]
     daemons = _daemons(topology.name, facts.frr.directory, host.address)
@@ -68,7 +68,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
 
 
 def claims(topology: Topology, layout: Layout) -> Iterator[Lease]:
-    """What keeps another fabric from speaking here, too."""
+    """Leases that keep another fabric from running BGP here, too."""
     if layout.host in _speaking(topology, layout):
         yield Lease("publish", port_key(topology.hosts[layout.host]), str(PORT))
 
@@ -78,7 +78,7 @@ def _speaking(topology: Topology, layout: Layout) -> tuple[str, ...]:
 
 
 def own_entries(layout: Layout) -> Iterator[KernelObject]:
-    """Where this host's nodes are: known from the start, also of one that never says a word.
+    """Where this host's nodes are: known from the start, even of one that never sends a frame.
 
     Not where somebody may have the MAC or the address of another: there it is learned.
     """
@@ -96,7 +96,7 @@ def _segments(layout: Layout) -> Iterator[Segment]:
 
 
 def _have_session(topology: Topology, one: str, other: str) -> bool:
-    """All with all; where there are reflectors, each with these."""
+    """A full mesh; if there are reflectors, sessions with these only."""
     reflect = [host.name for host in topology.hosts.values() if host.reflector]
     return not reflect or one in reflect or other in reflect
 
@@ -113,11 +113,11 @@ def _daemons(fabric: str, directory: str, address: Address) -> Container:
 
 
 def _statements(address: Address, told: Iterable[Segment]) -> Iterator[Statement]:
-    """Nobody is told of tunnels of others on this host, which FRR sees, too.
+    """Other fabrics' tunnels on this host, which FRR sees, too, are not advertised.
 
     A network's route target is what FRR derives from its VNI (RFC 8365, section 5.1.2.1).
     """
-    yield ("bgp route-map delay-timer 1",)  # seconds from a network that is new to when others hear of it
+    yield ("bgp route-map delay-timer 1",)  # seconds from a new network to its advertisement
     yield (_UNDER,)
     yield _UNDER, f"bgp router-id {address}"
     yield _UNDER, "no bgp default ipv4-unicast"

@@ -20,7 +20,7 @@ Address = IPv4Address | IPv6Address
 
 
 class FoundGuest(NamedTuple):
-    """A container that somebody else runs, as it was found; the fields are objects/guest.py's."""
+    """A container of another runtime, as it was found; the fields are objects/guest.py's."""
 
     label: str
     path: str
@@ -29,38 +29,38 @@ class FoundGuest(NamedTuple):
 
 
 class Stacked(NamedTuple):
-    """A link on top of a NIC."""
+    """A link stacked on a NIC."""
 
     name: str
     kind: str  # vlan, macvlan ...
-    master: str  # the bridge that it is a port of, or the like
+    master: str  # the bridge or the like of which it is a port
 
 
 class FoundNic(NamedTuple):
-    """A link of the host that an interface of a node can send through, or that can be moved into it."""
+    """A link of the host on which a node's interface can be based, or that can be moved into a node."""
 
     original: Original  # as it is, or was before we moved it
     hardware: int = 1  # ARPHRD_*, net/if_arp.h
-    master: str = ""  # the bridge, bond or the like that it is a port of
+    master: str = ""  # the bridge, bond or the like of which it is a port
     stacked: tuple[Stacked, ...] = ()
     wireless: bool = False
     moved: bool = False  # by this fabric, or lent to a bridge
-    tag: tuple[str, int] | None = None  # (NIC, VLAN) of which it is a link
+    tag: tuple[str, int] | None = None  # (NIC, VLAN), if it is a VLAN of one
 
 
 class OpenVSwitch(NamedTuple):
-    """What runs of it."""
+    """The running Open vSwitch."""
 
-    datapath: str  # of new bridges: system (in the kernel) or netdev (in a process); "" where none can be
-    bridges: Mapping[str, str]  # the datapath of each
-    answers: bool = True  # False: it runs, and what it has is not known
+    datapath: str  # of new bridges: system (in the kernel) or netdev (in a process); "" if neither works
+    bridges: Mapping[str, str]  # each with its datapath
+    answers: bool = True  # False: it runs, but its state is unknown
 
 
 class Frr(NamedTuple):
-    """FRR, as it is installed."""
+    """The installed FRR."""
 
     directory: str  # of its daemons
-    runs: bool  # a zebra of somebody else's
+    runs: bool  # somebody else's zebra runs
 
 
 class Device(NamedTuple):
@@ -73,51 +73,51 @@ class Device(NamedTuple):
 
 
 class Esp(NamedTuple):
-    """What a host has of IPsec's ESP."""
+    """A host's support for IPsec's ESP."""
 
-    works: bool  # the kernel has it
-    # By a state's name: how many packets it has sent, and the number of the last one that it received.
+    works: bool  # the kernel supports it
+    # By a state's name: how many packets it has sent, and the last sequence number that it received.
     counted: Mapping[str, tuple[int, int]]
 
 
 class Facts(NamedTuple):
-    """One host, as it was read."""
+    """What was read of one host."""
 
     reservations: tuple[Reservation, ...] = ()  # prefixes routed, resolved through, or another manager's
     links: frozenset[str] = frozenset()  # names of links that are not this fabric's
-    bridges: Mapping[str, str] = {}  # names of other fabrics' bridges, there or not, and whose they are
-    mtu: int = 1500  # of the device that the default route leaves by
-    nameservers: tuple[str, ...] = ()  # upstreams that a node can reach: none on loopback
+    bridges: Mapping[str, str] = {}  # other fabrics' bridge names, existing or not, and the fabrics
+    mtu: int = 1500  # of the default route's device
+    nameservers: tuple[str, ...] = ()  # upstreams that a node can reach: not on loopback
     uplinks: tuple[str, ...] = ()  # devices with a default route
-    machine: str = ""  # what tells this machine from others: /etc/machine-id
+    machine: str = ""  # identifies this machine: /etc/machine-id
     ipv6: bool = True
-    docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
-    bridged_frames: bool = False  # whether IP chains also see what stays on one bridge
+    docker: tuple[str, ...] = ()  # families in which Docker has its chain for user rules: ip, ip6
+    bridged_frames: bool = False  # whether IP chains also see bridged frames
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
-    held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
-    guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
-    nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
-    openvswitch: OpenVSwitch | None = None  # None: it does not run
-    barred: Mapping[str, str] = {}  # links that are no such NICs, and why; likewise
+    held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> addresses of others on it, and whose
+    guests: Mapping[str, FoundGuest] = {}  # by the word in a node's `attach`
+    nics: Mapping[str, FoundNic] = {}  # by name on the host; only if the topology needs any
+    openvswitch: OpenVSwitch | None = None  # None: not running
+    barred: Mapping[str, str] = {}  # links unusable as such NICs, and why; likewise
     devices: tuple[Device, ...] = ()  # those with addresses
     vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
-    sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
-    esp: Esp | None = None  # None: nobody asked
-    frr: Frr | None = None  # None: it is not installed
+    sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> value before any fabric changed it
+    esp: Esp | None = None  # None: not asked for
+    frr: Frr | None = None  # None: not installed
 
 
 class Asked(NamedTuple):
-    """What a topology wants to know of a host, besides what every topology does."""
+    """What a topology needs to know of a host, besides the usual."""
 
     guests: tuple[str, ...] = ()  # words of `attach`: as they run now
-    former: tuple[str, ...] = ()  # as they were when they were attached, if they ever were
-    nics: bool = False  # whether there is a link to any, or an uplink
-    moving: tuple[str, ...] = ()  # NICs that are to be moved, or lent to a bridge
-    esp: bool = False  # whether networks are encrypted between hosts
+    former: tuple[str, ...] = ()  # as they were when attached, if ever
+    nics: bool = False  # whether a link to one or an uplink is in it
+    moving: tuple[str, ...] = ()  # NICs to be moved, or lent to a bridge
+    esp: bool = False  # whether networks between hosts are encrypted
 
 
 def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
-    """What has to be looked for before these nodes can be planned."""
+    """What has to be read before these nodes can be planned."""
     outsides = [link.outside for link in topology.links if link.outside is not None]
     lent = [nic for network in topology.networks.values() for host, nic in network.uplink if not host]
     attached = [node for node in topology.nodes.values() if node.attach]
@@ -131,13 +131,13 @@ def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
 
 
 def switched(network: Network, facts: Facts) -> bool:
-    """Whether its bridge is of Open vSwitch."""
+    """Whether its bridge is an Open vSwitch one."""
     there = facts.openvswitch.bridges if facts.openvswitch else ()
     return network.openvswitch or (bool(network.external) and network.bridge in there)
 
 
 def nic_below(device: str, nics: Mapping[str, FoundNic]) -> tuple[str, int]:
-    """The NIC that `eth0` is, or `eth0.30` a VLAN of; and the VLAN, where no link is there for it, else 0."""
+    """The NIC: `eth0`, or that below VLAN `eth0.30`; and the VLAN if there is no such link yet, else 0."""
     from netfab.topology.grammar import vlan_id
 
     base, vlan = device.rpartition(".")[0], vlan_id(device)

@@ -29,43 +29,43 @@ _ULA = IPv6Network("fc00::/7")
 
 
 class Area(NamedTuple):
-    """A bridge of the fabric's, as the firewall sees it; not an `external` one, which is somebody else's."""
+    """A bridge of the fabric for the firewall; not an `external` one, which is somebody else's."""
 
     bridge: str
     mac: str
-    prefixes: tuple[IPv4Network | IPv6Network, ...] = ()  # its subnets, and what its routers lead the host to
+    prefixes: tuple[IPv4Network | IPv6Network, ...] = ()  # its subnets, and those behind its routers
     gateway: bool = True  # the host is its gateway
     masquerade: bool = True
     internal: bool = False
     isolated: bool = False
     uplink: bool = False  # a NIC of the host is a port of it: it is also the host's way out
-    members: tuple[IPv4Network | IPv6Network, ...] = ()  # then: what of it is not outside
-    passes: bool = False  # and what comes by that NIC the host forwards without our doing
+    members: tuple[IPv4Network | IPv6Network, ...] = ()  # if so: the prefixes that are not outside
+    passes: bool = False  # if so: the host forwards that NIC's packets without our help
 
     @property
     def open(self) -> bool:
-        """Whether anything is forwarded between it and elsewhere."""
+        """Whether anything is forwarded between it and other networks."""
         return self.gateway and not self.internal
 
 
 class PublishedPort(NamedTuple):
-    """A port of the host that is a node's."""
+    """A port of the host that is forwarded to a node."""
 
     protocol: str  # tcp, udp, sctp
-    host: IPv4Address | IPv6Address | None  # of the node's family; None: every one of it that the host has
+    host: IPv4Address | IPv6Address | None  # of the node's family; None: all that the host has
     host_port: int
     node: IPv4Address | IPv6Address
     node_port: int
-    bridge: str  # by which the host reaches the node
+    bridge: str  # through which the host reaches the node
 
 
 class TunnelEnds(NamedTuple):
-    """Where the fabric's tunnels listen on this host, and to whom."""
+    """Where the fabric's tunnels on this host receive, and from whom."""
 
     ports: tuple[int, ...]  # UDP
     vnis: tuple[int, ...]
     peers: frozenset[IPv4Address | IPv6Address]
-    encrypted: tuple[int, ...] = ()  # VNIs that nothing comes to, or goes to, but by our ESP
+    encrypted: tuple[int, ...] = ()  # VNIs with traffic only through our ESP
 
 
 def firewall(
@@ -75,10 +75,10 @@ def firewall(
     uplinks: Mapping[int, Sequence[str]] = _NONE,
     tunnels: TunnelEnds | None = None,
 ) -> Iterator[Firewall]:
-    """The fabric's `inet` table; none where it has no bridge.
+    """The fabric's `inet` table; none without a bridge.
 
-    `uplinks`: by family the interfaces whose forwarding we switch on; EVERYWHERE for all of them. Connections
-    are tracked, which all traffic of the host pays for, only where a network has a way out.
+    `uplinks`: by family the interfaces whose forwarding we enable; EVERYWHERE for all of them. Connections
+    are tracked, which costs all traffic of the host, only if a network has a way out.
     """
     if not areas:
         return
@@ -111,7 +111,7 @@ def firewall(
 def localnet_bridges(published: Iterable[PublishedPort]) -> frozenset[str]:
     """Bridges that need `route_localnet`: the host reaches ports behind them by its address 127.0.0.1.
 
-    To be set once the firewall is there: it keeps out what comes over a bridge to or from 127.0.0.0/8.
+    To be set once the firewall is there: it drops what comes over a bridge to or from 127.0.0.0/8.
     """
     return frozenset(
         port.bridge
@@ -121,7 +121,7 @@ def localnet_bridges(published: Iterable[PublishedPort]) -> frozenset[str]:
 
 
 def _between(areas: Sequence[Area]) -> Iterator[Set]:
-    """What is forwarded from a bridge to itself, out of it, and into it."""
+    """What is forwarded within a bridge, out of it, and into it."""
     verdict = ("verdict",)
     yield Set("same", ("ifname", "ifname"), verdict).holding(map(_same, areas))
     yield Set("leaving", ("ifname",), verdict).holding(map(_leaving, areas))
@@ -131,7 +131,7 @@ def _between(areas: Sequence[Area]) -> Iterator[Set]:
 
 
 def _uplinked(areas: Sequence[Area]) -> Iterator[Set]:
-    """Bridges that are also ways out: who is a member, and what is passed on between members and others."""
+    """Bridges that are also ways out: their members, and what is forwarded between members and others."""
     verdict, here = ("verdict",), [area for area in areas if area.uplink]
     yield Set("ways-out", ("ifname",)).holding((area.bridge,) for area in here)
     yield Set("passing", ("ifname",)).holding((area.bridge,) for area in here if area.passes)
@@ -150,8 +150,8 @@ def _uplinked(areas: Sequence[Area]) -> Iterator[Set]:
 
 
 def _same(area: Area) -> Element:
-    # Where bridge-nf-call-iptables is on, bridged frames come here, too. On a network whose gateway is the
-    # host all ports are isolated from each other: nothing stops here that the bridge would let through.
+    # With bridge-nf-call-iptables, bridged frames come here, too. On a network whose gateway is the host all
+    # ports are isolated from each other: nothing is dropped here that the bridge would let through.
     return area.bridge, area.bridge, "goto beside" if area.uplink else _among(area)
 
 
@@ -176,7 +176,7 @@ def _into(area: Area) -> str:
 
 
 def _masqueraded(areas: Iterable[Area]) -> Iterator[Set]:
-    """Sources that leave under the host's address; of IPv6 only those that nobody outside could answer."""
+    """Sources that are masqueraded; of IPv6 only those that nobody outside could answer."""
     prefixes = [prefix for area in areas if area.open and area.masquerade for prefix in area.prefixes]
     six = [prefix for prefix in prefixes if isinstance(prefix, IPv6Network) and prefix.subnet_of(_ULA)]
     four = [prefix for prefix in prefixes if prefix.version == 4]
@@ -186,13 +186,13 @@ def _masqueraded(areas: Iterable[Area]) -> Iterator[Set]:
 
 
 def apart(prefixes: Iterable[IPv4Network | IPv6Network]) -> Iterator[IPv4Network | IPv6Network]:
-    """Without overlap, which the kernel refuses in a set of prefixes."""
+    """Without overlaps, which the kernel refuses in a set of prefixes."""
     yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
     yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv6Network))
 
 
 def _hairpins(areas: Iterable[Area], published: Sequence[PublishedPort]) -> Iterator[Set]:
-    """(bridge, source) of those who ask a published port from behind its own bridge, or by 127.0.0.1."""
+    """(bridge, source) of clients of a published port from behind its own bridge, or through 127.0.0.1."""
     bridges = {port.bridge for port in published}
     found = [
         (area.bridge, prefix) for area in areas if area.bridge in bridges for prefix in apart(area.prefixes)
@@ -224,7 +224,7 @@ def _asked(port: PublishedPort) -> Element:
 def _targets(
     name: str, key: tuple[str, ...], family: str, published: Mapping[Element, PublishedPort]
 ) -> Iterator[Set]:
-    """Address and port lie in two maps: in JSON, nft 1.0.6 takes no map to both at once."""
+    """Address and port are in two maps: in JSON, nft 1.0.6 takes no map to both at once."""
     addresses = Set(f"{name}-address", key, (family,))
     ports = Set(f"{name}-port", key, ("inet_service",))
     yield addresses.holding((*asked, str(port.node)) for asked, port in published.items())

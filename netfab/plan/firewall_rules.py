@@ -36,7 +36,7 @@ from netfab.objects.firewall import Chain, Rule
 from netfab.objects.link import group_of, scratch_of
 
 RAW, DSTNAT, FILTER, SRCNAT = -300, -100, 0, 100  # linux/netfilter_ipv4.h, enum nf_ip_hook_priorities
-_VNI = 96, 24  # bits of a datagram: behind eight bytes of UDP and four of VXLAN; RFC 7348, section 5
+_VNI = 96, 24  # offset and size in bits: after eight bytes of UDP and four of VXLAN; RFC 7348, section 5
 LOOPBACK = IPv4Network("127.0.0.0/8")
 
 _EVERY_FABRIC = 0xFF000000  # the bits of a link's group that all fabrics share
@@ -45,7 +45,7 @@ _IN, _OUT = meta("iifname"), meta("oifname")
 
 
 def _by_a_fabric(key: str, op: str = "==") -> Expression:
-    """iifgroup, oifgroup: whether that link was made by a fabric, whichever it is."""
+    """iifgroup, oifgroup: whether any fabric made that link."""
     return match(masked(meta(key), _EVERY_FABRIC), group_of("") & _EVERY_FABRIC, op)
 
 
@@ -55,16 +55,16 @@ def of_fabric(key: str, group: int) -> Expression:
 
 
 def forward(group: int, opened: Iterable[tuple[int, bool]]) -> Chain:
-    """What the host forwards.
+    """The chain for what the host forwards.
 
-    `opened`: (family, whether all interfaces) where we switched forwarding on, by interfaces or for all of
-    them: it stops what only that would let through.
+    `opened`: (family, whether all interfaces) for which we enabled forwarding, by interface or globally:
+    drops what would not be forwarded otherwise.
     """
     rules = [
         Rule.of(verdict_of(together(_IN, _OUT), "@same")),
         Rule.of(verdict_of(_IN, "@leaving")),
         Rule.of(verdict_of(_OUT, "@entering")),
-        # A bridge of ours that no set names: not yet, or no more.
+        # A bridge of ours that no set names: not yet, or no longer.
         *(Rule.of(of_fabric(key, group), COUNT, DROP) for key in ("iifgroup", "oifgroup")),
     ]
     for family, everywhere in opened:
@@ -76,12 +76,13 @@ def forward(group: int, opened: Iterable[tuple[int, bool]]) -> Chain:
 
 
 def strangers(ports: Iterable[int], vnis: Iterable[int], encrypted: Sequence[int], reqid: int) -> Chain:
-    """What comes to our tunnels from anybody but their peers. Others' tunnels may have the same port.
+    """Drop what comes to our tunnels from others than their peers. Others' tunnels may have the same port.
 
-    IPv4 is whole by then; of IPv6 the first fragment may end before the VNI, and a peer's are never in
+    IPv4 is reassembled by then; of IPv6 the first fragment may end before the VNI, and a peer's are never in
     fragments (RFC 7348, section 4.3).
 
-    To VNIs that are `encrypted` also what comes from peers, but not by an ESP state of ours, with that reqid.
+    For VNIs that are `encrypted` also what comes from peers, but not through an ESP state of ours, with that
+    reqid.
     """
     here = match(meta("l4proto"), 17), match(header("udp", "dport"), {"set": list(ports)})
     ours = match(raw_header(*_VNI), {"set": list(vnis)})
@@ -100,7 +101,7 @@ def strangers(ports: Iterable[int], vnis: Iterable[int], encrypted: Sequence[int
 
 
 def in_the_clear(ports: Iterable[int], encrypted: Iterable[int]) -> Chain:
-    """What our tunnels to these VNIs would send without ESP: to somebody for whom there is no policy."""
+    """Drop what our tunnels to these VNIs would send without ESP: to hosts for which there is no policy."""
     tunnelled = match(meta("l4proto"), 17), match(header("udp", "dport"), {"set": list(ports)})
     secret = match(raw_header(*_VNI), {"set": list(encrypted)})
     rule = Rule.of(*tunnelled, secret, match({"rt": {"key": "ipsec"}}, False), COUNT, DROP)
@@ -108,7 +109,7 @@ def in_the_clear(ports: Iterable[int], encrypted: Iterable[int]) -> Chain:
 
 
 _LEAVE_RULES = (
-    Rule.of(match(_OUT, "@open"), ct_status("dnat"), ACCEPT),  # to what is published, and its answers
+    Rule.of(match(_OUT, "@open"), ct_status("dnat"), ACCEPT),  # to published ports, and answers
     Rule.of(match(_OUT, "@inside"), COUNT, DROP),
 )
 
@@ -117,14 +118,15 @@ _LEAVE = Chain("leave", _LEAVE_RULES)
 
 
 def _member(link: Expression, version: int, field: str, op: str = "==") -> Expression:
-    """Whether that address is of the network of that bridge, or only behind its NIC."""
+    """Whether that address is in the bridge's network, or only behind its NIC."""
     return match(together(link, header(_PROTOCOLS[version], field)), f"@members{version}", op)
 
 
 def uplinked(group: int, tracked: bool) -> tuple[Chain, ...]:
-    """What is forwarded by a bridge with a NIC of the host as a port: its members' packets, and others'.
+    """Packets forwarded through a bridge with a NIC of the host as a port, of its members and of others.
 
-    The outside is treated as behind a NIC that is no port; `tracked`: also where it is we who forward.
+    The outside is treated as behind a NIC that is no port; `tracked`: also if it is we who enabled
+    forwarding.
     """
     new = ct_state("invalid", "new", "untracked")
     opened = match(_IN, "@passing", "!="), _by_a_fabric("oifgroup", "!="), new, COUNT, DROP
@@ -144,7 +146,7 @@ def uplinked(group: int, tracked: bool) -> tuple[Chain, ...]:
         Chain(
             "beside",
             (
-                # With bridge-nf-call-iptables, what the bridge itself passes on.
+                # With bridge-nf-call-iptables, what the bridge itself forwards.
                 Rule.of(match(together(_IN, header("ether", "daddr")), "@stations", "!="), ACCEPT),
                 *(
                     Rule.of(
@@ -163,7 +165,7 @@ def uplinked(group: int, tracked: bool) -> tuple[Chain, ...]:
 
 
 def _to_way_out(version: int) -> tuple[Expression, Expression]:
-    """Go on only if the packet leaves by a bridge with a NIC, and for none of that bridge's network."""
+    """Continue only if the packet leaves by a bridge with a NIC, and not to that bridge's network."""
     return match(_OUT, "@ways-out"), _member(_OUT, version, "daddr", "!=")
 
 
@@ -175,12 +177,12 @@ _ENTER = Chain(
         Rule.of(COUNT, DROP),
     ),
 )
-# Open to all that is outside, which other fabrics are not.
+# Open to everything outside; other fabrics are not.
 _ENTER_ROUTED = Chain("enter-routed", (Rule.of(_by_a_fabric("iifgroup"), goto("enter")),))
 
 
 def _hairpin(version: int) -> Rule:
-    # Else the node would answer its neighbour directly, which waits for an answer from the host's address.
+    # Otherwise the node would answer its neighbour directly, which expects an answer from the host's address.
     source = together(_OUT, header(_PROTOCOLS[version], "saddr"))
     return Rule.of(ct_status("dnat"), match(source, f"@hairpin{version}"), MASQUERADE)
 
@@ -201,7 +203,7 @@ _POSTROUTING = Chain("postrouting", _TRANSLATED, "nat", "postrouting", SRCNAT, "
 
 
 def _no_loopback(field: str) -> Rule:
-    """Nothing else stops this with route_localnet, before the kernel looks at what it let DNAT change."""
+    """With route_localnet nothing else stops this, before the kernel routes what DNAT changed."""
     loopback = {"prefix": {"addr": str(LOOPBACK.network_address), "len": LOOPBACK.prefixlen}}
     return Rule.of(match(_IN, "lo", "!="), match(header("ip", field), loopback), COUNT, DROP)
 
@@ -210,7 +212,7 @@ _RAW = Chain("raw", (_no_loopback("daddr"), _no_loopback("saddr")), "filter", "p
 
 
 def _dnat(version: int, at: bool) -> Rule:
-    """To where the maps by port say; with `at`, those by address and port."""
+    """DNAT by the maps by port; with `at`, by those by address and port."""
     protocol = _PROTOCOLS[version]
     name = f"published{version}{'-at' if at else ''}"
     address = (header(protocol, "daddr"),) if at else ()
@@ -227,7 +229,7 @@ def _dnat(version: int, at: bool) -> Rule:
 _PUBLISH = Chain(
     "publish",
     (
-        # IPv6 has no route_localnet: who asks ::1 had better hear at once that nobody listens.
+        # IPv6 has no route_localnet: refuse connections to ::1 at once.
         Rule.of(match(header("ip6", "daddr"), "::1"), RETURN),
         _dnat(4, at=True),
         _dnat(4, at=False),
@@ -237,9 +239,9 @@ _PUBLISH = Chain(
 )
 _TO_PUBLISH = (Rule.of(to_this_host(), jump("publish")),)
 
-# With bridge-nf-call-iptables, frames between two nodes come here, too. A connection's addresses are
-# translated when its first packet comes by, or never: one that crosses a bridge to a router, and comes from
-# there again on its way out, must not count the first time.
+# With bridge-nf-call-iptables, frames between two nodes come here, too. NAT is decided at a connection's
+# first packet: one that crosses a bridge to a router, and comes from there again on its way out, must not
+# count the first time.
 _BRIDGED = Chain(
     "bridged",
     (
@@ -258,7 +260,7 @@ _BRIDGED = Chain(
 
 
 def ways_out(by_bridges: bool) -> tuple[Chain, ...]:
-    """What networks with a way out need; `by_bridges`: some bridge of ours is one."""
+    """The chains for ways out; `by_bridges`: some bridge of ours is one."""
     leave, translated = _LEAVE, _POSTROUTING
     if by_bridges:
         published, inside = _LEAVE_RULES

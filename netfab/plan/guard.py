@@ -33,15 +33,15 @@ from netfab.tuples import NamedTuple
 
 # linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call.
 PREROUTING = -300
-GUARDED = "guarded"  # the set that counts what each port was denied; objects/firewall.py, `dropped`
+GUARDED = "guarded"  # the set that counts drops by port; objects/firewall.py, `dropped`
 
-DHCP_CLIENT, DHCPV6_CLIENT = 68, 546  # RFC 2131, RFC 8415: what only a server sends to
+DHCP_CLIENT, DHCPV6_CLIENT = 68, 546  # RFC 2131, RFC 8415: ports that only a server sends to
 ROUTER_ADVERTISEMENT, ADVERTISEMENT, REDIRECT = 134, 136, 137  # RFC 4861
 VLAN_TAGS = [0x8100, 0x88A8]  # linux/if_ether.h, ETH_P_8021Q and ETH_P_8021AD
 
 
 class GuardedPort(NamedTuple):
-    """A link that is a port of a bridge, with all that its node may send from it."""
+    """A link that is a port of a bridge, with everything its node may send."""
 
     link: str  # the host's end
     macs: tuple[str, ...] = ()  # its own and those of `allow`; lower case
@@ -54,10 +54,10 @@ class GuardedPort(NamedTuple):
 def guard(
     fabric: str, ports: Sequence[GuardedPort], tunnels: Sequence[str] = (), uplinked: bool = False
 ) -> Iterator[Firewall]:
-    """The fabric's `bridge` table; none where no port is guarded. Ports of ours that it misses are mute.
+    """The fabric's `bridge` table; none if no port is guarded. Unlisted ports of ours are blocked.
 
-    What comes from `tunnels` was looked at where it was sent. `uplinked`: a NIC of the host is a port, too.
-    Of what comes by it only what would make routes is refused.
+    What comes from `tunnels` was checked by its sender. `uplinked`: a NIC of the host is a port, too; from it
+    only what would make routes is refused.
     """
     guarded = [port for port in ports if port.guard != "none"]
     if not guarded and not tunnels:
@@ -84,8 +84,8 @@ def guard(
 
 
 def _prerouting(group: int) -> Chain:
-    # Of ours, but not named: not yet, or no more. nft's own word for "a port of this bridge", `meta ibrname`,
-    # takes a kernel module that many systems don't have.
+    # Ours, but not listed: not yet, or no longer. nft's own word for "a port of this bridge", `meta ibrname`,
+    # needs a kernel module that many systems don't have.
     unknown = of_fabric("iifgroup", group)
     return Chain(
         "prerouting",
@@ -113,17 +113,18 @@ def _own(protocol: str, version: int, mac: Expression, address: str) -> Rule:
 
 
 def _behind(protocol: str, version: int) -> Rule:
-    """Accept what a router passes on."""
+    """Accept what a router forwards."""
     return Rule.of(match(together(meta("iifname"), header(protocol, "saddr")), f"@routed{version}"), ACCEPT)
 
 
 _ADVERTISEMENT, _SENDERS = "advertisement", "senders{}"  # a chain; sets
 _REFUSED = goto("refuse")
-# The target of an advertisement, its first bits, and the two bytes in it that are FFFE where it is a MAC's.
+# The target of an advertisement, its first bits, and the two bytes in it that are FFFE if it is made from a
+# MAC.
 _TARGET, _TARGET_PREFIX, _TARGET_MIDDLE = raw_header(64, 128), raw_header(64, 10), raw_header(152, 16)
 _NO_DHCP_SERVER = _no_server("ip", DHCP_CLIENT)
 _NO_DHCPV6_SERVER = _no_server("ip6", DHCPV6_CLIENT)
-# In every rule that refuses: else nft adds a look at the frame's own type, which a VLAN tag hides.
+# In every rule that refuses: otherwise nft adds a test of the frame's own type, which a VLAN tag hides.
 _IPV6 = match(meta("protocol"), "ip6")
 _NO_ROUTER = Rule.of(
     _IPV6,
@@ -131,8 +132,8 @@ _NO_ROUTER = Rule.of(
     _REFUSED,
 )
 
-# Of two tags the first is off by now. A receiver takes both off where they say VLAN 0, and finds a packet
-# that nobody has looked at (CVE-2021-27853).
+# Of two tags the first is off by now. A receiver removes both if they say VLAN 0, and finds a packet that
+# nobody has checked (CVE-2021-27853).
 _NO_TAG = Rule.of(match(meta("protocol"), {"set": VLAN_TAGS}), _REFUSED)
 
 # A bridge with no spanning tree of its own floods those of others, IEEE's and Cisco's. A switch beyond a NIC
@@ -161,7 +162,7 @@ _GUEST_IP = Chain(
     ),
 )
 _LINK_LOCAL = {"prefix": {"addr": "fe80::", "len": 10}}
-# Where there is IPv6, the link-local address of a MAC is the one that whoever has the MAC was given.
+# With IPv6, the link-local address made from a MAC belongs to the node that has that MAC.
 _HAS_OWN = match(meta("iifname"), "@ipv6")
 _OF_A_MAC = match({"&": [header("ip6", "saddr"), "::ff:ff00:0"]}, "::ff:fe00:0")  # RFC 4291, appendix A
 _ANYBODYS = {"set": ["::", _LINK_LOCAL]}
@@ -179,7 +180,7 @@ _GUEST_IP6 = Chain(
     ),
 )
 _STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER, _NO_TAG, _NO_TREE))
-# What routers beyond a NIC advertise is for the host; our nodes have their routes from us.
+# Advertisements of routers beyond a NIC are for the host; our nodes get their routes from us.
 _FORWARD = Chain(
     "forward",
     (
@@ -199,9 +200,9 @@ _REFUSE = Chain("refuse", (Rule.of(match(meta("iifname"), f"@{GUARDED}"), DROP),
 
 
 def with_advertisements(table: Firewall) -> Firewall:
-    """The fabric's `bridge` table with the chain that follows from who may send as what there.
+    """The fabric's `bridge` table with the chain that follows from the senders on each port.
 
-    Other tables stay as they are.
+    Other tables are unchanged.
     """
     chains = tuple(chain for chain in table.chains if chain.name != _ADVERTISEMENT)
     for held in table.sets:
@@ -211,7 +212,7 @@ def with_advertisements(table: Firewall) -> Firewall:
 
 
 def _advertisement(senders: Iterable[Element]) -> Chain:
-    """Refuse a neighbour's advertisement of what is another's: its target is believed (RFC 4861, 7.2.5).
+    """Refuse neighbour advertisements for others' addresses: the target is believed (RFC 4861, 7.2.5).
 
     The only rules with data in them, as nft 1.0.6 has no word for the target, and its JSON no type of a named
     set that could hold one. `senders`: (port, MAC, address) each.
@@ -234,7 +235,7 @@ def _has_link_local(port: GuardedPort) -> bool:
 
 
 def _senders(version: int, ports: Iterable[GuardedPort]) -> Set:
-    """(port, MAC, address) of everything that a port may send as."""
+    """(port, MAC, address) of every identity that a port may send as."""
     return Set(_SENDERS.format(version), ("ifname", "ether_addr", f"ipv{version}_addr")).holding(
         (port.link, mac, str(address))
         for port in ports

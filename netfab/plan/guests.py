@@ -15,11 +15,11 @@ from netfab.objects.route import DEFAULT_METRIC6, Route
 from netfab.plan.facts import Facts
 from netfab.topology.schema import Node, Topology
 
-IN_FRONT6 = DEFAULT_METRIC6 // 2  # IPv6 has no "before": of two default routes the lower metric counts
+IN_FRONT6 = DEFAULT_METRIC6 // 2  # IPv6 has no "before": of two default routes the lower metric wins
 
 
 def guest_of(fabric: str, node: Node, facts: Facts) -> Guest:
-    """The namespace that stands where a node of ours has its own."""
+    """The namespace of a guest, in place of a node's own."""
     found = facts.guests[node.attach]
     return Guest(
         Name("namespace", f"{fabric}.{node.name}"), found.label, found.path, found.pid, found.started
@@ -27,7 +27,7 @@ def guest_of(fabric: str, node: Node, facts: Facts) -> Guest:
 
 
 def addresses_in_guest(addresses: Iterable[Address]) -> list[Address]:
-    """Without link-local ones where nothing else is IPv6: many a guest has IPv6 turned off."""
+    """Without link-local ones if nothing else is IPv6: many guests have IPv6 disabled."""
     found = list(addresses)
     if any(isinstance(a.address, IPv6Address) and not a.address.is_link_local for a in found):
         return found
@@ -35,7 +35,7 @@ def addresses_in_guest(addresses: Iterable[Address]) -> list[Address]:
 
 
 def routes_in_guests(topology: Topology, routes: Iterable[Route]) -> Iterator[Route]:
-    """The routes of all nodes; a guest's in front of its own, and no default route that nobody asked for."""
+    """The routes of all nodes; a guest's before its own, and no default route that was not asked for."""
     guests = {f"node {topology.name}.{node.name}": node for node in topology.nodes.values() if node.attach}
     for route in routes:
         node = guests.get(route.space)
@@ -47,7 +47,7 @@ def routes_in_guests(topology: Topology, routes: Iterable[Route]) -> Iterator[Ro
 
 
 def wants_default(node: Node) -> bool:
-    """Whether the guest's default route is ours to give: `gateway: true`, or a route that says so."""
+    """Whether we set the guest's default route: `gateway: true`, or a route that says so."""
     return any(attachment.port.gateway for attachment in node.attachments) or any(
         spec.destination is None for spec in node.routes
     )

@@ -18,7 +18,7 @@ _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
 class Names(NamedTuple):
-    """Where a node finds names: paths of its two files."""
+    """A node's files for name resolution: their two paths."""
 
     hosts: str
     resolv: str
@@ -35,15 +35,14 @@ def names_of(
     """For each node its files; and the files, by path.
 
     Nodes on the same networks share them; a node with a program has its own, so that a new network changes
-    what the program sees, and not which file it sees. `way_out`: the nodes whose packets get out of the
-    fabric.
+    the content that the program sees, not the file. `way_out`: the nodes whose packets leave the fabric.
     """
     files: dict[str, File] = {}
     names: dict[str, Names] = {}
     paths: dict[tuple[str, tuple[object, ...]], str] = {}
 
     def keep(kind: str, key: tuple[object, ...], text: Callable[[], str]) -> str:
-        # Named for what it is for, not for what is in it: a running program has it mounted and sees changes.
+        # Named by purpose, not by content: a running program has it mounted and sees changes.
         path = paths.get((kind, key))
         if path is None:
             path = paths[kind, key] = f"{directory}/{kind}.{text_hash(repr(key))}"
@@ -70,7 +69,7 @@ def names_of(
 
 
 def namespace_holder(topology: Topology, node: Node) -> Node:
-    """The node whose network namespace this one is in: itself, or the end of its `container:` chain."""
+    """The node in whose network namespace this one is: itself, or the end of its `container:` chain."""
     while isinstance(node.mode, ContainerMode):
         node = topology.nodes[node.mode.node]
     return node
@@ -82,15 +81,15 @@ def hosts_text(table: HostsTable, layout: Layout, segments: tuple[str, ...]) -> 
 
 
 class HostsTable:
-    """Hosts files of all hosts. Lines are made once; those that depend on who asks, again for each file."""
+    """Hosts files of all hosts. Lines are made once; those that depend on the asker, for each file."""
 
     def __init__(self, topology: Topology, layout: Layout) -> None:
         self._topology, self._layout = topology, layout
         self._texts: dict[tuple[tuple[str, ...], tuple[Address, ...]], str] = {}
         self._lines_on: dict[tuple[str, ...], str] = {}
         self._lines = {node.name: self._line(node, ()) for node in topology.nodes.values()}
-        self._everywhere: list[Node] = []  # who is another to everybody: programs on the host itself
-        self._on: dict[str, list[Node]] = defaultdict(list)  # who may be, to those on that segment
+        self._everywhere: list[Node] = []  # foreign to everybody: programs on the host itself
+        self._on: dict[str, list[Node]] = defaultdict(list)  # possibly foreign, to those on that segment
         for node in topology.nodes.values():
             holder = namespace_holder(topology, node)
             if isinstance(holder.mode, HostMode):
@@ -119,14 +118,14 @@ class HostsTable:
         return text
 
     def _line(self, node: Node, segments: Collection[str]) -> str:
-        """One line for each family, with the name that all nodes of a `scale` share."""
+        """A line for each family, with the name that all nodes of a `scale` share."""
         names = node.name if node.base == node.name else f"{node.name} {node.base}"
         addresses = resolved(self._topology, self._layout, node, segments)
         return "".join([f"{address}\t{names}\n" for address in addresses])
 
 
 def resolved(topology: Topology, layout: Layout, node: Node, segments: Collection[str]) -> list[Address]:
-    """What the node's name means to somebody on these segments: at most one address per family.
+    """What the node's name resolves to on these segments: at most one address per family.
 
     Its loopback, else its address on a shared segment, else its first.
     """
@@ -144,7 +143,7 @@ def resolved(topology: Topology, layout: Layout, node: Node, segments: Collectio
 
 
 def host_addresses(layout: Layout, segments: Iterable[str], host: str | None = None) -> list[Address]:
-    """The host's bridge, or that of another host, to somebody on these segments: one address per family."""
+    """The address of the host's bridge, or of another host, for these segments: one per family."""
     first: dict[int, Address] = {}
     for name in segments:
         segment = layout.segments[name]
@@ -156,7 +155,7 @@ def host_addresses(layout: Layout, segments: Iterable[str], host: str | None = N
 def resolv_text(
     topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...], way_out: bool
 ) -> str:
-    """A resolv.conf(5): `dns`, else the host's upstreams where there is a way out, else nothing."""
+    """A resolv.conf(5): `dns`, else the host's upstreams if there is a way out, else nothing."""
     servers: Iterable[str] = facts.nameservers if way_out else ()
     if node.dns:
         servers = [address for server in node.dns for address in _servers(topology, layout, server, segments)]

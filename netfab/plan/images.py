@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Meant(NamedTuple):
-    """An image that a name means now."""
+    """What an image's name means now."""
 
     id: str  # `sha256:…`, or the path of a directory
     config: Config
 
 
 def wanted(topology: Topology) -> dict[str, Node]:
-    """Every image that a node names, with the first node that does."""
+    """Every image that a node names, with the first such node."""
     found: dict[str, Node] = {}
     for node in topology.nodes.values():
         if node.image != "host" and not node.attach:
@@ -33,7 +33,7 @@ def wanted(topology: Topology) -> dict[str, Node]:
 
 
 def with_images(topology: Topology, known: Mapping[str, Meant | None]) -> Topology:
-    """The topology with each node's image resolved; None: it is not here, and so its program is not known."""
+    """The topology with each node's image resolved; None: it is not here, so its program is unknown."""
     if not known:
         return topology
     nodes = {
@@ -49,7 +49,7 @@ def _resolved(node: Node, meant: Meant | None) -> Node:
     config = meant.config
     entrypoint = config.entrypoint if node.entrypoint is None else node.entrypoint
     command = node.command
-    if command is None:  # another entrypoint knows nothing of the image's arguments
+    if command is None:  # the image's arguments are not for another entrypoint
         command = config.cmd if node.entrypoint is None else ()
     elif not command:  # `command: none`
         return node._replace(image=meant.id)
@@ -65,7 +65,7 @@ def _resolved(node: Node, meant: Meant | None) -> Node:
 
 
 def without_any_program(topology: Topology, known: Mapping[str, Meant | None]) -> Iterator[PlanError]:
-    """Nodes whose image has no program, and whose file says nothing of one."""
+    """Nodes whose image has no program, and whose file gives none."""
     for node in topology.nodes.values():
         meant = known.get(node.image)
         silent = meant and meant.id != node.image and not meant.config.argv

@@ -48,24 +48,24 @@ class Segment(NamedTuple):
     """One network or link."""
 
     name: str
-    spec: Network | Link  # what the file says of it
+    spec: Network | Link  # from the file
     bridge: str  # "" on a link
     prefixes: tuple[Prefix, ...]  # at most one per family
     host_addresses: tuple[Assigned, ...]  # the bridge's, or those of the host's end of a link
-    gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
+    gateways: tuple[Address, ...]  # the next hops of members' default routes, one per family; () = none
     mtu: int
-    ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
-    station: str = ""  # the bridge's MAC, once it was a NIC's; "" = derived
-    # Of a topology with `hosts`: those that it is on, with their bridges' addresses; whether the one that is
-    # planned for is one of them; and how it gets from one to another.
+    ipv6: bool  # enabled: with a prefix, or, without IPv4, link-local only
+    station: str = ""  # the bridge's MAC, if it once had a NIC; "" = derived
+    # With `hosts`: those that it is on, with their bridges' addresses; whether the one planned for is one of
+    # them; and how it gets from one to another.
     hosts: Mapping[str, tuple[Assigned, ...]] = {}
     here: bool = True
     tunnel: Tunnel | None = None
-    stations: Mapping[str, str] = {}  # the station of each of them that has one
+    stations: Mapping[str, str] = {}  # the station of each host that has one
 
 
 class Span(NamedTuple):
-    """Where a network or link of a topology with `hosts` is, and what it has to go by there."""
+    """Where a network or link is, with `hosts`, and what it must respect there."""
 
     hosts: tuple[str, ...]
     facts: Facts
@@ -75,7 +75,7 @@ class Span(NamedTuple):
 
 
 class Nic(NamedTuple):
-    """A node's interface, with everything chosen."""
+    """A node's interface, with everything decided."""
 
     node: str
     name: str
@@ -88,29 +88,29 @@ class Nic(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What is chosen."""
+    """Everything that was decided."""
 
     segments: Mapping[str, Segment]
     nics: Mapping[str, tuple[Nic, ...]]  # by node, in the order of their interfaces
     loopbacks: Mapping[str, tuple[Address, ...]]
     claims: frozenset[Lease]
     prefixes: Prefixes
-    host: str = ""  # that it is seen from, of a topology with `hosts`
+    host: str = ""  # the one planned for, with `hosts`
     runs_on: Mapping[str, str] = {}  # node -> host
 
-    here: Mapping[str, tuple[Nic, ...]] = {}  # of nics, those of nodes on that host
+    here: Mapping[str, tuple[Nic, ...]] = {}  # of nics: those of nodes on that host
 
     def has(self, node: str) -> bool:
-        """Whether the node is on the host that is planned for."""
+        """Whether the node is on the host planned for."""
         return node in self.here
 
 
 def lay_out(
     topology: Topology, leases: Iterable[Lease], facts: Facts, spans: Mapping[str, Span] | None = None
 ) -> Layout:
-    """Choose. Raises PlanError and its kin, all that is found at once.
+    """Decide everything. Raises PlanError and its subclasses, all errors at once.
 
-    With `spans`, of each network and link, for all hosts together, which the facts are then of.
+    With `spans`, of each network and link, for all hosts together, to which the facts then refer.
     """
     spans = spans or {}
     held = {(lease.kind, lease.key): lease.value for lease in leases}
@@ -171,14 +171,14 @@ def lay_out(
 
 
 def _bridge_leases(topology: Topology, bridges: Mapping[str, str]) -> Iterator[Lease]:
-    """Names of bridges that are the fabric's own."""
+    """The names of the fabric's own bridges."""
     for name, bridge in bridges.items():
         if not topology.networks[name].external:
             yield Lease("bridge", name, bridge)
 
 
 def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
-    """The networks on the layout's host that go to others."""
+    """The networks on the layout's host that extend to others."""
     return [
         (segment, segment.tunnel)
         for segment in layout.segments.values()
@@ -189,7 +189,7 @@ def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
 def _vni_leases(
     topology: Topology, spans: Mapping[str, Span], held: Mapping[tuple[str, str], str]
 ) -> Iterator[Lease]:
-    """Of those that have tunnels; what a network that is on one host for now has is kept for it."""
+    """Of networks with tunnels; the lease of one that is on a single host for now is kept."""
     from netfab.plan.tunnels import vni_key
 
     for name, span in spans.items():
@@ -200,8 +200,8 @@ def _vni_leases(
 
 
 def refuse_on_every_host(topology: Topology) -> None:
-    """Raises PlanError and its kin for what can't be planned whatever a host has; none is asked."""
-    if topology.reserved:  # what these mean is not known yet
+    """Raises PlanError and its subclasses for what can't be planned on any host; reads none."""
+    if topology.reserved:  # their effect is not known yet
         return
     by_segment = _by_segment(topology, seats_of(topology))
     raise_all(on_every_host(topology, by_segment))
@@ -223,14 +223,14 @@ def _takes_ipv6(prefixes: tuple[Prefix, ...]) -> bool:
 def _station(spec: Network | Link, held: Mapping[tuple[str, str], str], facts: Facts) -> str:
     """A bridge keeps the MAC of the NIC that it had.
 
-    Changed while that goes back, it would be learnt by neighbours, who then find nobody there.
+    If it changed while the NIC goes back, neighbours would learn an address at which nobody is.
     """
     original = original_of(spec, facts)
     return original.mac if original else held.get(("mac", spec.name), "")
 
 
 def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts) -> dict[str, str]:
-    """The bridge of each network. Raises PlanError where a written name is another network's already."""
+    """The bridge of each network. Raises PlanError if a written name is already another network's."""
     written = {n.bridge: n for n in topology.networks.values() if not isinstance(n.bridge, Planned)}
     there = {*facts.links, *written}
     taken = {*there, *facts.bridges}

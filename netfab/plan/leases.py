@@ -38,14 +38,14 @@ _READ: Mapping[str, Callable[[str], object]] = {
 
 
 def read_lease(lease: Lease) -> Lease:
-    """One that a host has, or others share. Raises ValueError where a planner could make nothing of it."""
+    """A lease from a host or a shared store. Raises ValueError if no planner could use it."""
     if lease.kind in _READ and not (lease.key.split() and _READ[lease.kind](lease.value)):
         raise ValueError(f"{lease.kind} of {lease.key} is {lease.value!r:.60}")
     return lease
 
 
 def same_port(one: str, other: str) -> bool:
-    """Whether two published ports, such as tcp/*/8080 and tcp/127.0.0.1/8080, can't both be had."""
+    """Whether two published ports, such as tcp/*/8080 and tcp/127.0.0.1/8080, exclude each other."""
     (protocol, address, port), (other_protocol, other_address, other_port) = one.split("/"), other.split("/")
     if (protocol, port) != (other_protocol, other_port):
         return False
@@ -56,7 +56,7 @@ def same_port(one: str, other: str) -> bool:
 
 
 class Published:
-    """Ports of a host that are somebody's, such as tcp/*/8080; found without a look at all of them."""
+    """Ports of a host that are taken, such as tcp/*/8080; found without a look at all of them."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._by_port: dict[tuple[str, str], list[str]] = {}
@@ -64,12 +64,12 @@ class Published:
             self.add(key)
 
     def add(self, key: str) -> None:
-        """One more."""
+        """Add one."""
         protocol, _, port = key.split("/")
         self._by_port.setdefault((protocol, port), []).append(key)
 
     def beside(self, key: str) -> str:
-        """The first of them that can't be had besides that one; "" = none."""
+        """The first of them that excludes that one; "" = none."""
         protocol, _, port = key.split("/")
         return next((held for held in self._by_port.get((protocol, port), ()) if same_port(held, key)), "")
 

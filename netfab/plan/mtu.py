@@ -7,11 +7,11 @@ from netfab.plan.facts import Facts, nic_below
 from netfab.plan.uplink import original_of
 from netfab.topology.schema import Link, Network, Planned, Port
 
-IPV6_MTU = 1280  # below, a link has no IPv6 (RFC 8200, section 5)
+IPV6_MTU = 1280  # a link with less has no IPv6 (RFC 8200, section 5)
 
 
 def segment_mtu(spec: Network | Link, facts: Facts) -> int:
-    """As written, else the NIC's, or the egress device's and enough for IPv6."""
+    """As written, else the NIC's, or the egress device's, at least enough for IPv6."""
     if isinstance(spec, Network) and not isinstance(spec.mtu, Planned):
         return spec.mtu
     if isinstance(spec, Link) and spec.outside is not None and spec.outside.kind != "host":
@@ -22,10 +22,10 @@ def segment_mtu(spec: Network | Link, facts: Facts) -> int:
 
 
 def port_mtu(port: Port, segment: int) -> int:
-    """As written, else that of the segment."""
+    """As written, else the segment's."""
     return segment if isinstance(port.mtu, Planned) else port.mtu
 
 
 def settings_for(mtu: int, facts: Facts, wanted: Settings) -> Settings:
-    """Those of a link with that MTU on that host."""
+    """The settings of a link with that MTU on that host."""
     return wanted if facts.ipv6 and mtu >= IPV6_MTU else wanted.without_ipv6()

@@ -10,7 +10,7 @@ from collections.abc import Container
 from netfab.objects.digest import digest
 
 IFNAMSIZ = 15  # characters of an interface's name, linux/if.h
-EVERYWHERE = "*"  # in the place of an interface's name: no interface has this one
+EVERYWHERE = "*"  # in place of an interface's name: no interface can have it
 
 
 def _digest(*parts: str) -> bytes:
@@ -18,7 +18,7 @@ def _digest(*parts: str) -> bytes:
 
 
 def vlan_link(fabric: str, nic: str, vlan: int, taken: Container[str]) -> str:
-    """The host's link for a VLAN of a NIC: eth0.20, as people say, where that is short enough and free."""
+    """The host's link for a VLAN of a NIC: eth0.20, as is usual, if short enough and free."""
     name = f"{nic}.{vlan}"
     return name if len(name) <= IFNAMSIZ and name not in taken else host_link(fabric, nic, str(vlan))
 
@@ -29,7 +29,7 @@ def mac_of(*parts: str) -> str:
 
 
 def bridge_mac(machine: str, fabric: str, network: str) -> str:
-    """Of a network's bridge. `machine` tells it from those of others: an id, or a host's name in the file."""
+    """Of a network's bridge. `machine` makes it unique: a machine's id, or a host's name in the file."""
     return mac_of(machine, fabric, network)
 
 
@@ -47,5 +47,5 @@ def bridge_name(fabric: str, network: str, taken: Container[str]) -> str:
 
 
 def text_hash(text: str) -> str:
-    """A short name for a content."""
+    """A short name for a text."""
     return digest(text.encode()).hex()[:12]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
     """The host's side of a network: its bridge, and the gateway's addresses unless a router has them.
 
-    A bridge that is somebody else's stays as it is.
+    A bridge of somebody else is not changed.
     """
     yield from uplink_of(fabric, network, segment.bridge, facts)
     link = Name(HOST, segment.bridge)
@@ -59,7 +59,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
 
 
 def filtering_for(layout: Layout) -> Iterator[Filtering]:
-    """Where bridges of ours have ports of VLANs."""
+    """VLAN filtering, for our bridges with ports in VLANs."""
     tagged = {nic.segment for nics in layout.nics.values() for nic in nics if nic.port.vlan}
     for segment in layout.segments.values():
         spec = segment.spec
@@ -69,7 +69,7 @@ def filtering_for(layout: Layout) -> Iterator[Filtering]:
 
 
 def for_published(thing: KernelObject, localnet: Container[str], hairpins: Container[str]) -> KernelObject:
-    """What published ports change: bridges that let packets from 127.0.0.1 out, ports in hairpin mode."""
+    """For published ports: bridges accept packets from 127.0.0.1, ports are in hairpin mode."""
     if isinstance(thing, Bridge) and thing.link.text in localnet:
         return thing._replace(settings=thing.settings._replace(route_localnet=True))
     if isinstance(thing, Port) and thing.link.text in hairpins:
@@ -78,17 +78,17 @@ def for_published(thing: KernelObject, localnet: Container[str], hairpins: Conta
 
 
 def leads_out(segment: Segment) -> bool:
-    """Whether the host passes packets between that segment and the outside."""
+    """Whether the host forwards packets between that segment and the outside."""
     return host_is_gateway(segment.spec) and isinstance(segment.spec, Network) and not segment.spec.internal
 
 
 def families_out(segments: Iterable[Segment]) -> set[int]:
-    """The families of which the host passes packets between these networks and the outside."""
+    """The families in which the host forwards packets between these networks and the outside."""
     return {prefix.version for segment in segments if leads_out(segment) for prefix in segment.prefixes}
 
 
 def for_ways_out(thing: KernelObject, segments: Collection[Segment], facts: Facts) -> KernelObject:
-    """What ways out change: a bridge by which the host goes out passes on what comes back."""
+    """For ways out: a bridge that is the host's way out forwards the answers."""
     if isinstance(thing, Bridge) and thing.link.text in facts.uplinks:
         families, settings = families_out(segments), thing.settings
         return thing._replace(
@@ -105,17 +105,17 @@ def _is_external(spec: Network | Link) -> bool:
 
 
 def borrowed_for(segments: Collection[Segment], facts: Facts) -> Iterator[Borrowed]:
-    """What forwarding between these networks and the outside changes on the host: its uplinks' own switches.
+    """Sysctls of the host that forwarding to the outside changes: those of its uplinks.
 
-    Never the global one of IPv4; that of IPv6 where the kernel has no switch per interface (before 6.17).
+    Never the global one of IPv4; that of IPv6 if the kernel has no switch per interface (before 6.17).
     """
     own = {segment.bridge for segment in segments if nic_of(segment.spec) and not _is_external(segment.spec)}
-    devices = [device for device in facts.uplinks if device not in own]  # which has its switches from us
+    devices = [device for device in facts.uplinks if device not in own]  # our own have them set
     return switched_off(devices, families_out(segments), facts)
 
 
 def switched_off(devices: Iterable[str], families: Collection[int], facts: Facts) -> Iterator[Borrowed]:
-    """What is to be switched on for ways out by these devices, in these families, and is not."""
+    """What must be enabled for ways out by these devices, in these families, and is not."""
     wanted: list[tuple[str, str]] = []
     for device in devices:
         if 4 in families:
@@ -123,7 +123,7 @@ def switched_off(devices: Iterable[str], families: Collection[int], facts: Facts
         if 6 in families and forces(facts):
             wanted.append((f"net/ipv6/conf/{device}/force_forwarding", "1"))
         elif 6 in families:
-            # Else forwarding stops the uplink's own autoconfiguration.
+            # Otherwise forwarding ends the uplink's own autoconfiguration.
             wanted.append((f"net/ipv6/conf/{device}/accept_ra", "2"))
     if 6 in families and not forces(facts):
         wanted.append(("net/ipv6/conf/all/forwarding", "1"))
@@ -134,7 +134,7 @@ def switched_off(devices: Iterable[str], families: Collection[int], facts: Facts
 
 
 def opened(borrowed: Iterable[Borrowed]) -> dict[int, list[str]]:
-    """By family, the interfaces of the host whose forwarding these switch on."""
+    """By family, the interfaces of the host for which these enable forwarding."""
     found: dict[int, list[str]] = {4: [], 6: []}
     for thing in borrowed:
         _, family, _, device, switch = thing.key.split("/")
@@ -144,7 +144,7 @@ def opened(borrowed: Iterable[Borrowed]) -> dict[int, list[str]]:
 
 
 def passages(fabric: str, segments: Iterable[Segment], facts: Facts) -> Iterator[Passage]:
-    """Ways through Docker's forward chain, which drops what it does not know, for networks that lead out."""
+    """Rules in Docker's forward chain, which drops by default, for networks that lead out."""
     if not facts.docker:
         return
     from netfab.objects.passage import Passage
@@ -158,12 +158,12 @@ def passages(fabric: str, segments: Iterable[Segment], facts: Facts) -> Iterator
 
 
 def forces(facts: Facts) -> bool:
-    """Whether IPv6 can be forwarded by single interfaces here."""
+    """Whether IPv6 forwarding can be enabled for single interfaces here."""
     return "net/ipv6/conf/all/force_forwarding" in facts.sysctls
 
 
 def port_of(fabric: str, nic: Nic, segment: Segment, network: Network, facts: Facts) -> Port | OvsPort:
-    """The place of a member's cable on the bridge. The gateway's is never isolated: everybody talks to it."""
+    """A member's port on the bridge. The gateway's is never isolated: everybody talks to it."""
     link, bridge = Name(HOST, nic.host_link), Name(HOST, segment.bridge)
     if switched(network, facts):
         from netfab.objects.ovsport import OvsPort

@@ -32,7 +32,7 @@ INFINIBAND = 32  # ARPHRD_INFINIBAND, net/if_arp.h
 def objects(
     fabric: str, nic: Nic, outside: Outside, segment: Segment, router: bool, facts: Facts
 ) -> Iterator[KernelObject]:
-    """A node's interface, and what it is plugged into on the host, where that is ours."""
+    """A node's interface, and the host's link that it uses, if that is ours."""
     end, link = end_of(fabric, nic, segment, router, facts), Name(HOST, outside.device)
     if outside.kind == "macvlan":
         below, vlan = nic_below(outside.device, facts.nics)
@@ -59,9 +59,10 @@ def objects(
 
 
 def claims(fabric: Fabric) -> Iterator[Lease]:
-    """What has to be known before it is made, lest a kill leaves it where nobody looks.
+    """What must be recorded before it is made, lest a kill leaves it where nobody looks.
 
-    A NIC that is moved or lent, with what it had; a macvlan in a guest, which no end of ours takes along.
+    A NIC that is moved or lent, with its original state; a macvlan in a guest, which goes with no end of
+    ours.
     """
     guests = {thing.space: thing for thing in fabric.values() if isinstance(thing, Guest)}
     for thing in fabric.values():
@@ -73,7 +74,7 @@ def claims(fabric: Fabric) -> Iterator[Lease]:
 
 
 def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
-    """Ends on NICs that can't be had."""
+    """Ends on NICs that can't be used."""
     outsides = [link.outside for link in topology.links if link.outside is not None]
     uses = Counter(nic_below(outside.device, facts.nics)[0] for outside in outsides)
     for link in topology.links:
@@ -99,7 +100,7 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
 
 
 def _written_for_nobody(outside: Outside) -> Iterator[PlanError]:
-    """Keys of an end that is not ours to set, or has no such thing."""
+    """Keys of an end that is not ours to set, or that has no such thing."""
     known = {"node", "ip", "mac", "mtu"} if outside.kind == "host" else {"node"}
     for key in outside.at.keys.keys() - known:
         yield PlanError(
@@ -112,7 +113,7 @@ def _written_for_nobody(outside: Outside) -> Iterator[PlanError]:
 def unfit(
     device: str, moves: bool, nics: Mapping[str, FoundNic], uplinks: Collection[str]
 ) -> NetfabError | None:
-    """What speaks against a macvlan on that NIC, or against moving it, as an error without a place."""
+    """Why that NIC can't have a macvlan, or be moved, as an error without a place."""
     found = nics.get(device)
     if found is None:
         return PlanError(f"this host has no NIC {device}")
@@ -132,7 +133,7 @@ def unfit(
 
 
 def warnings(topology: Topology, facts: Facts) -> Iterator[str]:
-    """NICs that are down: what is on them has no carrier."""
+    """NICs that are down: interfaces on them have no carrier."""
     for link in topology.links:
         if link.outside is not None and link.outside.kind == "macvlan":
             device, _ = nic_below(link.outside.device, facts.nics)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netfab.objects.dhcp import Dhcp
     from netfab.objects.qdisc import Qdisc
 
-# A router answers for several ways: no reverse path filter, whatever the host's default; flows go by ports.
+# A router may be asymmetric: no reverse path filter, whatever the host's default; flows are hashed by ports.
 ROUTER_SYSCTLS = (("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/fib_multipath_hash_policy", "1"))
 ROUTER_SYSCTLS6 = (("net/ipv6/conf/all/forwarding", "1"), ("net/ipv6/fib_multipath_hash_policy", "1"))
 
@@ -33,12 +33,12 @@ def namespace_name(fabric: str, node: str) -> Name:
 
 
 def has_namespace(node: Node) -> bool:
-    """Whether it has one of its own, which netfab makes."""
+    """Whether it has a namespace of its own, made by netfab."""
     return isinstance(node.mode, Bridged | NoneMode) and not node.attach
 
 
 def namespace_of_node(fabric: str, node: Node, router: bool, ipv6: bool) -> Iterator[KernelObject]:
-    """The namespace and the sysctls that can't be set link by link."""
+    """The namespace and the sysctls that can't be set per link."""
     yield Namespace(namespace_name(fabric, node.name), group_of(fabric))
     space = node_space(fabric, node.name)
     sysctls = dict(ROUTER_SYSCTLS + (ROUTER_SYSCTLS6 if ipv6 else ()) if router else ())
@@ -68,7 +68,7 @@ def cable_between(
 
 
 def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
-    """What the nic is addressed by; with IPv6 also its link-local address, which no longer makes itself."""
+    """The nic's addresses; with IPv6 also its link-local one, since the kernel is not to generate that."""
     link = Name(node_space(fabric, nic.node), nic.name)
     for interface in nic.addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
@@ -77,7 +77,7 @@ def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
 
 
 def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
-    """The client that asks for the nic's address; for the default route, too, where no other nic has it."""
+    """The client for the nic's address, and for the default route if no other nic has it."""
     from netfab.objects.dhcp import Dhcp
 
     gateway = nic.port.gateway or not (node.attach or any(other.port.gateway for other in nics))
@@ -88,7 +88,7 @@ def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
 
 
 def rate_of(fabric: str, nic: Nic) -> Qdisc:
-    """How fast the nic sends."""
+    """The nic's send rate."""
     from netfab.objects.qdisc import Qdisc
 
     return Qdisc(Name(node_space(fabric, nic.node), nic.name), max(nic.port.impairment.rate // 8, 1) * 8)
@@ -101,7 +101,7 @@ def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Itera
 
 
 def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
-    """Each link with its nics: two, or the one of a link that ends on the host."""
+    """Each link with its nics: two, or one if the link ends on the host."""
     ends: dict[str, list[Nic]] = {}
     for nics in layout.here.values():
         for nic in nics:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 OVERHEAD = {4: 50, 6: 70}  # of IP, UDP, VXLAN and Ethernet; RFC 7348, section 5
 _IP = {4: 20, 6: 40}
-# ESP with AES-GCM: SPI and number, nonce, check value; RFC 4303, RFC 4106. What it encrypts ends with two
-# bytes of its own, on a multiple of four.
+# ESP with AES-GCM: SPI and sequence number, nonce, check value; RFC 4303, RFC 4106. The plaintext ends with a
+# two-byte trailer, padded to a multiple of four.
 _ESP, _TRAILER, _BLOCK = 8 + 8 + 16, 2, 4
 
 

@@ -14,7 +14,7 @@ from netfab.topology.schema import Prefix
 
 
 class Overlaps:
-    """Reservations. Of several on one prefix, the first one counts."""
+    """Reservations. Of several on one prefix, the first counts."""
 
     def __init__(self, held: Iterable[Reservation] = ()) -> None:
         self._held: dict[Prefix, Reservation] = {}
@@ -27,7 +27,7 @@ class Overlaps:
         self._lengths = {version: {length for _, length in row} for version, row in self._rows.items()}
 
     def add(self, reservation: Reservation) -> None:
-        """One more."""
+        """Add one."""
         prefix = reservation.prefix
         if prefix not in self._held:
             self._held[prefix] = reservation

@@ -26,28 +26,28 @@ from netfab.plan.tunnels import Tunnel, underlay
 from netfab.topology.schema import Address, Topology
 from netfab.tuples import NamedTuple
 
-_TTL = 64  # to a group; the kernel's default of 1 ends at the first router
+_TTL = 64  # to a group; with the kernel's default of 1 packets end at the first router
 
 
 class Station(NamedTuple):
-    """Somebody on a network."""
+    """A node or bridge on a network."""
 
     mac: str
     addresses: tuple[Address, ...]
 
 
-Told = VxlanFdb | BridgeFdb | Neighbour  # where somebody is
-FarEntries = Mapping[str, Mapping[str, Fabric]]  # by network, by host: what others are told of it
+Told = VxlanFdb | BridgeFdb | Neighbour  # an entry that says where a station is
+FarEntries = Mapping[str, Mapping[str, Fabric]]  # by network, by host: the entries for it on other hosts
 
 
 def tunnel_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
-    """The links that lead from this host to others."""
+    """The tunnel links of this host to others."""
     for segment, tunnel in tunnels_here(layout):
         yield from _link_of(topology, layout, segment, tunnel, facts)
 
 
 def entries_here(layout: Layout, far: FarEntries) -> Iterator[Fabric]:
-    """What this host is told of the others on its networks."""
+    """The entries on this host for the others on its networks."""
     for segment, _ in tunnels_here(layout):
         told = far.get(segment.name, {})
         yield from (entries for host, entries in told.items() if host != layout.host)
@@ -58,7 +58,7 @@ def _link_of(
 ) -> Iterator[KernelObject]:
     link, own = Name(HOST, tunnel.device), tunnel.ends[layout.host]
     device = underlay(own, facts)
-    assert device is not None  # else it was refused (tunnels.py)
+    assert device is not None  # otherwise refused already (tunnels.py)
     mac = mac_of("tunnel", layout.host, topology.name, segment.name)
     group, below = group_of(topology.name), Name(HOST, device.name)
     end = End(link, mac, segment.mtu, settings=settings_for(segment.mtu, facts, NEW_LINK))
@@ -71,7 +71,7 @@ def _link_of(
 
 
 def far_entries(topology: Topology, layout: Layout) -> FarEntries:
-    """What others are told of each host, the same on all of them: to send to it, and who is there."""
+    """The entries for each host, the same on all others: its tunnel endpoint, and its stations."""
     stations = _stations(topology, layout)
     found: dict[str, dict[str, Fabric]] = {}
     for name, segment in layout.segments.items():
@@ -98,7 +98,7 @@ def _entries(
 
 
 def _stations(topology: Topology, layout: Layout) -> Mapping[tuple[str, str], list[Station]]:
-    """By network and host, who is there: the bridge first, then nodes in file order."""
+    """By network and host, its stations: the bridge first, then nodes in file order."""
     found: dict[tuple[str, str], list[Station]] = defaultdict(list)
     for name, segment in layout.segments.items():
         for host, own in segment.hosts.items():
@@ -112,7 +112,7 @@ def _stations(topology: Topology, layout: Layout) -> Mapping[tuple[str, str], li
 
 
 def station_of(nic: Nic, segment: Segment) -> Station:
-    """A node's place on a network."""
+    """A node's station on a network."""
     ipv6 = segment.ipv6 and nic.mtu >= IPV6_MTU
     return _station(nic.mac, [interface.ip for interface in nic.addresses], ipv6)
 

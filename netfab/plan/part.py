@@ -42,10 +42,10 @@ from netfab.topology.suggest import nearest
 
 
 def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collection[str] = ()) -> Plan:
-    """What of a plan the nodes called so have or need.
+    """The part of a plan that the nodes of these names have or need.
 
-    `applied`: nodes that there are; one that the file no longer has may be named, too, and goes. Raises
-    PlanError where nothing has that name.
+    `applied`: existing nodes; one that is no longer in the file may be named, too, and is removed. Raises
+    PlanError for an unknown name.
     """
     nodes = nodes_of(topology, only, applied)
     fabric = Fabric(topology.name, _needed(topology, plan, nodes))
@@ -59,7 +59,7 @@ def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collec
             {lease for lease in plan.claims - others if lease.kind != "inside"}.union(claims(fabric))
         ),
         published=tuple(publish for publish in plan.published if publish in published),
-        commands={  # also for the other ends of links, if their namespaces are made now
+        commands={  # also for the other ends of links, if their namespaces are new
             name: several
             for name, several in plan.commands.items()
             if namespace_name(topology.name, name) in fabric
@@ -69,14 +69,14 @@ def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collec
 
 
 def nodes_of(topology: Topology, only: Iterable[str], applied: Collection[str] = ()) -> frozenset[str]:
-    """The nodes called so, and those that they can't be without. Raises PlanError, as part_of does."""
+    """The nodes of these names, and those that they depend on. Raises PlanError, as part_of does."""
     return frozenset(_with_needed(topology, _named(topology, only, applied)))
 
 
 def within(plan: Plan, there: Fabric) -> Fabric:
-    """What should be where `there` is: a whole plan's fabric, or `there` with a part put in.
+    """The desired fabric: a whole plan's, or `there` with a part merged in.
 
-    Raises PlanError where an address of the part would be another node's, too.
+    Raises PlanError if an address of the part is also another node's.
     """
     if plan.nodes is None:
         return plan.fabric
@@ -98,7 +98,7 @@ def within(plan: Plan, there: Fabric) -> Fabric:
 
 
 def _held_twice(put: Iterable[Any], left: Iterable[Any]) -> Iterator[PlanError]:
-    """What was not foreseen (part_kept.py). One on lo may be several nodes'."""
+    """A conflict not foreseen in part_kept.py. Several nodes may have the same address on lo."""
     stays = {
         thing.address: thing.link
         for thing in left
@@ -113,7 +113,7 @@ def _held_twice(put: Iterable[Any], left: Iterable[Any]) -> Iterator[PlanError]:
 
 
 def summary_within(plan: Plan, chosen: Mapping[str, Any], there: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The summary of what should be where `there` is that of what is; `chosen` is the whole plan's."""
+    """The summary of the desired fabric, from `there`, the current one; `chosen` is the whole plan's."""
     if plan.nodes is None:
         return chosen
     nodes, segments = plan.nodes, _segments(plan)
@@ -136,20 +136,20 @@ def summary_within(plan: Plan, chosen: Mapping[str, Any], there: Mapping[str, An
 
 
 def commands_within(plan: Plan, there: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The commands for new nodes, where these are known already."""
+    """The commands for new nodes, given the known ones."""
     others = {name: several for name, several in there.items() if plan.nodes and name not in plan.nodes}
     return {**others, **plan.commands}
 
 
 def leases_within(plan: Plan, there: Iterable[Lease]) -> frozenset[Lease]:
-    """What is leased where these leases are: a part lets go of nothing."""
+    """The leases, given the current ones: a part releases none."""
     if plan.nodes is None:
         return plan.claims
     return frozenset({(lease.kind, lease.key): lease for lease in (*there, *plan.claims)}.values())
 
 
 def _named(topology: Topology, only: Iterable[str], applied: Collection[str]) -> Iterator[str]:
-    """Nodes by their names; that of a `scale` is all of its nodes."""
+    """Nodes by name; the name of a `scale` stands for all its nodes."""
     for name in only:
         found = [node.name for node in topology.nodes.values() if name in (node.name, node.base)]
         if not found and name not in applied:
@@ -161,7 +161,7 @@ def _named(topology: Topology, only: Iterable[str], applied: Collection[str]) ->
 
 
 def _with_needed(topology: Topology, names: Iterable[str]) -> set[str]:
-    """These nodes, those that they wait for, and those whose network they have."""
+    """These nodes, those that they wait for, and those whose network they share."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -183,7 +183,7 @@ def _bridges(plan: Plan) -> set[str]:
 
 
 def _tunnels(plan: Plan) -> list[Tunnel]:
-    """Of the networks that the nodes are on, and that this host is on."""
+    """Those of the nodes' networks on this host."""
     segments = _segments(plan)
     return [tunnel for segment, tunnel in tunnels_here(plan.layout) if segment.name in segments]
 
@@ -193,7 +193,7 @@ def _macs(plan: Plan, nodes: Iterable[str]) -> set[str]:
 
 
 def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
-    """The nodes' own objects: what is in their namespaces, their programs, what is on their cables."""
+    """The nodes' own objects: in their namespaces, their programs, and on their cables."""
     spaces = {node_space(fabric.name, name) for name in nodes}
     found = [
         thing
@@ -209,11 +209,11 @@ def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
 
 
 def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[Any]:
-    """The nodes' own objects, and the shared ones that they need, in the order of the plan."""
+    """The nodes' own objects, and the shared ones that they need, in plan order."""
     plan = plan._replace(nodes=nodes)
     bridges = _bridges(plan)
     tunnels = {Name(HOST, tunnel.device) for tunnel in _tunnels(plan)}
-    encrypted = any(tunnel.encrypted for tunnel in _tunnels(plan))  # keys are those of hosts, not of networks
+    encrypted = any(tunnel.encrypted for tunnel in _tunnels(plan))  # keys belong to hosts, not networks
     links = {Name(HOST, bridge) for bridge in bridges} | tunnels
     others = _macs(plan, plan.layout.nics.keys() - nodes)
     files = {Name("file", path) for name in nodes for path in plan.names.get(name, ())}
@@ -271,7 +271,7 @@ def _words_about(plan: Plan, there: Fabric) -> frozenset[str]:
 
 
 def _exclusive(thing: Any) -> tuple[Name, ...]:
-    """The names that only one object holds; the prefix of link-local addresses is every link's."""
+    """The names that only one object can hold; the prefix of link-local addresses is shared by links."""
     names: tuple[Name, ...] = thing.names
     return names[:1] if isinstance(thing, Address) and thing.address.is_link_local else names
 
@@ -281,7 +281,7 @@ def _is_the_hosts_route(thing: Any) -> bool:
 
 
 def _beside(thing: Any, there: Any, about: Set[str], published: Iterable[Publish]) -> Any:
-    """The planned object; of a table and of held ports, which all share, only what is about the nodes."""
+    """The planned object; of a table and of held ports, which are shared, only what concerns the nodes."""
     if isinstance(thing, Firewall):
         return shared_table(thing, there if isinstance(there, Firewall) else None, about)
     if isinstance(thing, HeldPorts):
@@ -293,9 +293,9 @@ def _beside(thing: Any, there: Any, about: Set[str], published: Iterable[Publish
 
 
 def _upheld(things: list[Any], there: Fabric) -> list[Any]:
-    """Without what hung on something that goes, or reached into a namespace that is gone (a guest's).
+    """Without what depends on a removed object, or reached into a namespace that is gone (a guest's).
 
-    And without a supervisor of nothing.
+    And without a supervisor that has nothing to supervise.
     """
     before = {name for thing in there.values() for name in thing.names}
     before.update(need for thing in things for need in thing.needs if need.space == "namespace")

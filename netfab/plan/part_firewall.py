@@ -16,9 +16,9 @@ from netfab.topology.addresses import is_within
 
 
 def shared_table(planned: Firewall, there: Firewall | None, about: Set[str]) -> Firewall:
-    """`planned` as far as it is about these words, `there` as far as it is not.
+    """What concerns these identifiers from `planned`, everything else from `there`.
 
-    Rules are no node's: all of both are in it, for what they say stands in sets and maps, or follows from
+    Rules belong to no node: those of both are kept, for the data is in sets and maps, or they follow from
     these.
     """
     if there is None:
@@ -33,7 +33,7 @@ def shared_table(planned: Firewall, there: Firewall | None, about: Set[str]) -> 
 
 
 def _published(table: Firewall, about: Set[str]) -> Iterator[tuple[str, Element]]:
-    """The keys by which maps of published ports lead to the nodes; a map of addresses has one of ports."""
+    """The keys of the nodes in maps of published ports; a map of addresses has a matching one of ports."""
     for held in table.sets:
         for element in held.elements if held.data else ():
             if not about.isdisjoint(element):
@@ -60,7 +60,7 @@ def _shared_set(
     prefixes = [ip_network(word) for word in about if "/" in word]
 
     def is_ours(element: Element) -> bool:
-        if planned.key[0] == "ifname":  # what a port may send as, and the like, is that port's
+        if planned.key[0] == "ifname":  # what a port may send as, and the like, belongs to that port
             return element[0] in about
         if planned.data:
             return (_twins(planned), element[: len(planned.key)]) in published
@@ -76,7 +76,7 @@ def _shared_set(
 
 
 def _apart(elements: Iterable[Element]) -> Iterator[Element]:
-    """Without those that another holds, which the kernel refuses in a set of prefixes."""
+    """Without prefixes inside others, which the kernel refuses in a set."""
     outer: tuple[Element, IPv4Network | IPv6Network] | None = None
     for element in sorted(set(elements), key=_outermost_first):
         prefix = _prefix(element)
@@ -95,7 +95,7 @@ def _outermost_first(element: Element) -> tuple[Element, int, int, int]:
 
 
 def _prefix(element: Element) -> IPv4Network | IPv6Network | None:
-    """The prefix that an element ends in; None where it ends in something else."""
+    """The prefix at the end of an element, if there is one."""
     try:
         return ip_network(element[-1])
     except ValueError:

@@ -30,17 +30,17 @@ _KEPT = ", which --only leaves as it is"
 
 
 class Keeper(NamedTuple):
-    """Who keeps what the file no longer has, in words that follow what is kept."""
+    """The holder of what the file no longer has, in words that can follow what is kept."""
 
     what: str
-    lease: str  # how long a lease stays
+    lease: str  # how long a lease lasts
 
 
 _OTHERS = Keeper(_KEPT, "ends with an apply of the whole file")
 
 
 class _Kept(NamedTuple):
-    """An address of a node that is not in the part, or of none (""), and whose it is in words."""
+    """An address of a node outside the part, or of none (""), and its holder in words."""
 
     node: str
     segment: str
@@ -56,10 +56,10 @@ def beside(
     there: Summary,
     keeper: Keeper = _OTHERS,
 ) -> Facts:
-    """The facts for a plan of these nodes, which leaves to all others what is theirs now.
+    """The facts for a plan of these nodes that leaves to all others what is theirs now.
 
-    `layout` is what was chosen without that, `there` the summary of what is applied. The same facts where
-    nothing is in the way.
+    `layout` is what was chosen without that, `there` the summary of what is applied. The same facts if
+    nothing conflicts.
     """
     kept = [*_addresses(nodes, there), *_leased(layout, leases, keeper)]
     held = {bridge: dict(addresses) for bridge, addresses in facts.held.items()}
@@ -77,7 +77,7 @@ def beside(
 def beside_absent(
     facts: Facts, layout: Layout, leases: Collection[Lease], nodes: Set[str], absent: Collection[str]
 ) -> Facts:
-    """The facts for a plan that these hosts do not hear of: what is leased stays so, for they may go on."""
+    """The facts for a plan that these hosts do not receive: their leases stay, as they may still run."""
     hosts, are = ", ".join(absent), "is" if len(absent) == 1 else "are"
     keeper = Keeper(
         f", which {hosts} may still have", f"stays while {hosts} {are} neither reached nor forgotten"
@@ -86,7 +86,7 @@ def beside_absent(
 
 
 def taken(topology: Topology, part: Plan, there: Summary) -> Iterator[NetfabError]:
-    """What the part would take by its name: bridges and published ports that others keep."""
+    """What the part would take by name: bridges and published ports that others keep."""
     nodes, segments = part.nodes or frozenset(), _segments(part.layout, part.nodes or ())
     bridges = {found["bridge"]: name for name, found in there["networks"].items() if not found["external"]}
     for name in sorted(segments):
@@ -119,7 +119,7 @@ def _addresses(nodes: Set[str], there: Summary) -> Iterator[_Kept]:
 
 
 def _leased(layout: Layout, leases: Collection[Lease], keeper: Keeper) -> Iterator[_Kept]:
-    """Addresses leased to what the file has no more, where no lease is let go of."""
+    """Addresses leased to what the file no longer has, for when no lease is released."""
     wanted = {lease.key for lease in layout.claims if lease.kind == "address"}
     for lease in sorted(leases):
         if lease.kind == "address" and lease.key not in wanted:
@@ -129,7 +129,7 @@ def _leased(layout: Layout, leases: Collection[Lease], keeper: Keeper) -> Iterat
 
 
 def _in_the_way(layout: Layout, nodes: Set[str], kept: Iterable[_Kept]) -> Iterator[tuple[str, _Kept]]:
-    """What others have where the nodes are, unless the file gives it to one that is no part either."""
+    """What others have in place of the nodes, unless the file gives it to one outside the part, too."""
     segments = {*_segments(layout, nodes), LOOPBACKS}
     promised: set[tuple[str, Address]] = set()
     still: set[tuple[str, str, Address]] = set()
@@ -147,7 +147,7 @@ def _in_the_way(layout: Layout, nodes: Set[str], kept: Iterable[_Kept]) -> Itera
 def _prefixes(
     layout: Layout, leases: Collection[Lease], kept: Iterable[_Kept], there: Summary
 ) -> Iterator[tuple[Prefix, str, str]]:
-    """What is in use, and what is leased to segments that the file has no more; with segment and holder."""
+    """Prefixes in use, and leased to segments no longer in the file; with segment and holder."""
     for one in kept:
         yield ip_network(one.address), one.segment, one.holder
     for name, network in there["networks"].items():
@@ -176,7 +176,7 @@ def _subnets(
 
 
 def _key(published: str) -> str:
-    """As publish_key has it, of what the summary says: `127.0.0.1:8080:80/tcp`."""
+    """Like publish_key, from the summary's notation: `127.0.0.1:8080:80/tcp`."""
     ports, _, protocol = published.rpartition("/")
     address, _, port = ports.rpartition(":")[0].rpartition(":")
     return f"{protocol}/{address.strip('[]') or '*'}/{port}"

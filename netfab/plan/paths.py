@@ -16,25 +16,25 @@ from netfab.topology.schema import Address, Prefix
 from netfab.tuples import NamedTuple
 
 HOST = "host"  # no node has this name
-MULTIPATH = 16  # next hops in one route
+MULTIPATH = 16  # most next hops in one route
 
 
 class Interface(NamedTuple):
-    """A node's interface on a segment. The first address of a family is what others use as next hop."""
+    """A node's interface on a segment. The first address of a family is the next hop for others."""
 
     node: str
     name: str
     segment: str
     addresses: tuple[Address, ...]
     gateway: bool = False  # the node's default route goes here
-    masquerade: bool = False  # what lies behind it is not routed in front
+    masquerade: bool = False  # what is behind it is not routed
 
 
 class Segment(NamedTuple):
     """A network or link.
 
     gateway: the node that is its members' way out, HOST for the host; None also for an internal network.
-    external: the same for a router that we don't run.
+    external: the same for a router outside netfab.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Segment(NamedTuple):
     cost: int = 1  # of crossing it, at least 1
     gateway: str | None = None
     external: tuple[Address, ...] = ()
-    link: bool = False  # point-to-point: the other end is the way out, where that is a router
+    link: bool = False  # point-to-point: the other end is the way out, if it is a router
 
 
 class Graph(NamedTuple):
-    """All of a fabric that routes depend on. A node's interfaces are in their order, eth0 first.
+    """Everything in a fabric that routes depend on. A node's interfaces are in their order, eth0 first.
 
-    HOST has interfaces but is none of the routers: it is a way out, and joins no networks.
+    HOST has interfaces but is no router: it is a way out, and does not join networks.
     """
 
     interfaces: tuple[Interface, ...]
@@ -59,14 +59,14 @@ class Graph(NamedTuple):
 
 
 class NextHop(NamedTuple):
-    """Where a packet goes next: a router's address and the interface that leads there."""
+    """A router's address and the interface that leads there."""
 
     address: Address
     interface: str
 
 
 class End(NamedTuple):
-    """An interface as one family sees it."""
+    """An interface in one address family."""
 
     node: str
     interface: str
@@ -77,7 +77,7 @@ class End(NamedTuple):
 
 
 class View:
-    """The graph of one family: who is on which segment with an address of it.
+    """The graph in one family: who has an address of it on which segment.
 
     An interface without one (link-local only, say) is on no segment. Of two interfaces on one segment the
     first is used, unless the second has `gateway: true`: both reach the same neighbours.
@@ -99,7 +99,8 @@ class View:
         for node in sorted(self.routers):
             for end in self.ends[node].values():
                 self.routers_on[end.segment].append(end)
-        # Where a path from the destination can go on from a router: a hub with a thousand servers has none.
+        # Where a path from the destination can continue from a router: a hub with a thousand servers has
+        # none.
         self.onward = {
             node: [
                 end
@@ -114,7 +115,7 @@ class View:
         return list(self.ends[node].values()) if node in self.ends else []
 
     def exits(self) -> dict[str, list[Address]]:
-        """Per segment with a way out of the fabric: the host's address there, or the external router's."""
+        """By segment with a way out of the fabric: the host's address there, or the external router's."""
         found: dict[str, list[Address]] = {}
         for segment in self.segments.values():
             addresses = [address for address in segment.external if address.version == self.family]
@@ -126,7 +127,7 @@ class View:
 
 
 class Way(NamedTuple):
-    """What a segment offers towards a destination: the cost, its own crossing included, and by whom."""
+    """The way from a segment to a destination: the cost, including its own crossing, and the next hops."""
 
     cost: int
     addresses: tuple[Address, ...]
@@ -135,8 +136,8 @@ class Way(NamedTuple):
 class Tree:
     """Shortest paths from every router to one destination (Dijkstra, from the destination outwards).
 
-    start: how far the routers are that are at the destination already. holders: per segment, the addresses of
-    those on it that are the destination themselves. pinned: routers that may leave by one segment only.
+    start: the distances of routers that are at the destination already. holders: per segment, the addresses
+    on it that are the destination themselves. pinned: routers that may leave only by one segment.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Tree:
         crossed: set[str] = set()
 
         def cross(segment: str, distance: int) -> None:
-            # Whoever comes first is nearest, and all the others on the segment are as far from there.
+            # The first to arrive is nearest, and all the others on the segment are equally far from there.
             crossed.add(segment)
             there = distance + self._view.segments[segment].cost
             for end in self._view.routers_on[segment]:
@@ -176,7 +177,7 @@ class Tree:
                     cross(end.segment, distance)
 
     def way(self, segment: str) -> Way | None:
-        """How to get there from the segment; None when there is no way."""
+        """The way from the segment; None if there is none."""
         if segment not in self._ways:
             self._ways[segment] = self._way(segment)
         return self._ways[segment]
@@ -196,7 +197,7 @@ class Tree:
         return Way(nearest + cost, tuple(address for distance, address in offers if distance == nearest))
 
     def next_hops(self, ends: Iterable[End]) -> tuple[NextHop, ...]:
-        """The equally short ways by any of a node's interfaces, sorted, at most 16; () when there is none."""
+        """The equally short ways by any of a node's interfaces, sorted, at most 16; () if there are none."""
         ways = [(way, end.interface) for end in ends if (way := self.way(end.segment)) is not None]
         if not ways:
             return ()

@@ -17,7 +17,7 @@ _PATTERN = re.compile(r"\{(?:(node|n)|(ip|ip6|net|peer):([A-Za-z0-9_.-]+))\}")
 
 
 def filled(text: str, topology: Topology, layout: Layout, node: Node) -> str:
-    """The text with every placeholder replaced; one that has no answer here (no IPv6, say) becomes empty."""
+    """The text with every placeholder replaced; one without a value here (no IPv6, say) becomes empty."""
 
     def answer(found: re.Match[str]) -> str:
         plain, kind, what = found.groups()
@@ -56,7 +56,7 @@ def _interfaces(what: str, nics: Iterable[Nic]) -> Iterator[Nic]:
 
 
 def _peers(what: str, layout: Layout, node: Node, own: list[Nic]) -> Iterator[Address]:
-    """Addresses of who else is on that interface's segment, or of that node on a segment that both are on."""
+    """Addresses of the others on that interface's segment, or of that node on a shared segment."""
     segments = {nic.segment for nic in own or layout.nics[node.name]}
     for name, nics in layout.nics.items():
         if name != node.name and (own or name == what):

@@ -35,12 +35,11 @@ def plan_hosts(
     run_directories: Mapping[str, str],
     secret: bytes = b"",
 ) -> Mapping[str, Plan]:
-    """Plan a topology for each of its hosts that there are facts of.
+    """Plan a topology for each of its hosts of which there are facts.
 
-    `run_directories` are where each has its files; `secret` is what keys are derived from, unused where no
-    network is encrypted.
-    The leases of all are `layout.claims` of any of the plans; what a plan claims besides (ports that it
-    publishes, what it borrows) is its host's own. Raises as `plan` does.
+    `run_directories` hold each host's files; `secret` is what keys are derived from, unused if no network is
+    encrypted. The leases of all are `layout.claims` of any of the plans; what a plan claims besides (ports
+    that it publishes, what it borrows) is its host's own. Raises as `plan` does.
     """
     refuse_reserved(topology)
     known = tuple(leases)
@@ -76,7 +75,7 @@ def plan_hosts(
     common = Common(HostsTable(topology, layout), far_entries(topology, layout), ways)
     plans = {}
     for host, own in there.items():
-        # A machine's id tells one bridge's MAC from another's; here every host knows those of the others.
+        # A machine's id makes its bridges' MACs unique; here every host knows those of the others.
         named = own._replace(machine=host)
         plans[host] = plan_of(
             seen[host], _seen_from(host, layout, seen[host]), named, run_directories[host], common
@@ -85,7 +84,7 @@ def plan_hosts(
 
 
 def on_host(topology: Topology, placement: Placement, host: str) -> Topology:
-    """The topology with nothing but that host's nodes and links."""
+    """The topology with only that host's nodes and links."""
     links = zip(segment_names(topology), topology.links, strict=True)
     return topology._replace(
         nodes={name: node for name, node in topology.nodes.items() if placement.nodes[name] == host},
@@ -104,7 +103,7 @@ def _unusable_nics(
 def _on_open_vswitch(
     topology: Topology, placement: Placement, facts: Mapping[str, Facts]
 ) -> Iterator[NetfabError]:
-    """What `on_open_vswitch` refuses on each host; what is known of all hosts together says nothing of it."""
+    """What `on_open_vswitch` refuses on each host; the combined facts of all hosts do not show it."""
     for host, own in facts.items():
         if own.openvswitch is not None:
             networks = {
@@ -118,7 +117,7 @@ def _on_open_vswitch(
 
 
 def _published_twice(topology: Topology, placement: Placement) -> Iterator[NetfabError]:
-    """Ports that two nodes publish which `runs_on` deals to one host."""
+    """Ports that two nodes publish that `runs_on` deals to one host."""
     taken: dict[str, Published] = {host: Published() for host in topology.hosts}
     holders: dict[tuple[str, str], str] = {}  # by host and port, the first node
     for node in topology.nodes.values():
@@ -132,7 +131,7 @@ def _published_twice(topology: Topology, placement: Placement) -> Iterator[Netfa
 
 
 def of_all(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
-    """What has to be avoided on all hosts."""
+    """What must be avoided on all hosts."""
     held: dict[str, dict[Address, str]] = {}
     for own in facts.values():
         for bridge, addresses in own.held.items():
@@ -162,7 +161,7 @@ def of_all(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
 
 
 def _span(hosts: tuple[str, ...], tunnel: Tunnel | None, own: Facts, behind: Behind) -> Span:
-    """What a network or link on these hosts has to go by."""
+    """What a network or link on these hosts must respect."""
     mtus = (*behind.mtus, *((own.mtu,) if tunnel or not behind.mtus else ()))
     return Span(hosts, own._replace(mtu=min(mtus)), tunnel, behind.held, behind.stations)
 
@@ -188,7 +187,7 @@ def _seen_from(host: str, layout: Layout, topology: Topology) -> Layout:
 
 
 def _segment_seen_from(host: str, segment: Segment, spec: Network | None) -> Segment:
-    """With this host's own addresses; where it has none, those of the first that has are the way out."""
+    """With this host's own addresses; if it has none, the first host that has some is the way out."""
     here = host in segment.hosts
     segment = segment._replace(spec=spec or segment.spec, station=segment.stations.get(host, ""))
     if not host_is_gateway(segment.spec):

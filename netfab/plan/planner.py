@@ -33,31 +33,31 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """What should be on the host, what to lease for it, and what was chosen."""
+    """The desired state of the host, the leases for it, and what was decided."""
 
     fabric: Fabric
     claims: frozenset[Lease]
     warnings: tuple[str, ...]
     layout: Layout
     published: tuple[Publish, ...]
-    names: Mapping[str, Names]  # where each node finds names
-    commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
-    guests: Mapping[str, str] = {}  # node that somebody else runs -> path of its network namespace
-    nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
+    names: Mapping[str, Names]  # each node's files for name resolution
+    commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes without a program
+    guests: Mapping[str, str] = {}  # node that another runtime runs -> path of its network namespace
+    nodes: frozenset[str] | None = None  # whose objects a part has (part.py); None: all
 
 
 class Common(NamedTuple):
-    """What is the same on every host of a topology, computed once for all of them."""
+    """What is the same on all hosts of a topology, computed once."""
 
     table: HostsTable
     far: FarEntries = {}
-    encrypted: Mapping[str, Fabric] = {}  # by host, what has its packets to others encrypted
+    encrypted: Mapping[str, Fabric] = {}  # by host, its states and policies for encryption
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
     """Plan a topology for one host. `run_directory` is where the fabric's files go.
 
-    Raises Unsupported for keys whose effect comes later, PlanError and its kin for what can't be.
+    Raises Unsupported for keys without effect yet, PlanError and its subclasses for what is impossible.
     """
     refuse_reserved(topology)
     _refuse_several_hosts(topology)
@@ -78,7 +78,7 @@ def _refuse_several_hosts(topology: Topology) -> None:
 
 
 def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str, common: Common) -> Plan:
-    """The plan of what is chosen for the host that it is seen from. Raises PlanError."""
+    """The plan of a layout for the host that it is seen from. Raises PlanError."""
     facts = uplink.through_bridges(facts, [(held.spec, held.bridge) for held in layout.segments.values()])
     made = [
         network.for_ways_out(thing, layout.segments.values(), facts)
@@ -171,7 +171,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
 def nic_objects(
     topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[KernelObject]:
-    """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
+    """An interface's cable and bridge port, or its NIC; its addresses. A link's cable has two interfaces."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.spec, Network):
         if not tag_of(nic.name):
@@ -191,7 +191,7 @@ def nic_objects(
 
 
 def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
-    """What was chosen, as data: the head of `plan -o json`, kept for `status`, `ip` and `exec`."""
+    """What was decided, as data: the head of `plan -o json`, stored for `status`, `ip` and `exec`."""
     layout = plan.layout
     networks = {
         name: {

@@ -22,11 +22,11 @@ from netfab.tuples import NamedTuple
 
 
 class Prefixes(NamedTuple):
-    """The answer, and what there was no choice about."""
+    """The chosen prefixes, and the fixed ones."""
 
     chosen: Mapping[str, Prefix]  # by SEGMENT/FAMILY
     demands: tuple[Demand, ...]
-    taken: tuple[Reservation, ...]  # what was not free when the rest was planned
+    taken: tuple[Reservation, ...]  # what was in use when the rest was planned
     warnings: tuple[str, ...]
 
     def of(self, segment: str) -> list[Prefix]:
@@ -34,7 +34,7 @@ class Prefixes(NamedTuple):
         return [self.chosen[key] for key in (f"{segment}/4", f"{segment}/6") if key in self.chosen]
 
     def claims(self) -> Iterator[Lease]:
-        """A fixed subnet that the host has no part in may overlap other fabrics: its lease is shared."""
+        """A fixed subnet in which the host has no part may overlap other fabrics: its lease is shared."""
         for demand in self.demands:
             prefix = self.chosen[demand.key]
             shared = prefix == demand.fixed and not demand.with_host
@@ -82,7 +82,7 @@ def _plan_rest(
     taken: Sequence[Reservation],
     facts: Facts,
 ) -> None:
-    """The lowest free prefix for every demand that has none yet."""
+    """The lowest free prefix for every demand without one."""
     spaces = {
         4: Space(4, pools_of(topology, facts, 4), taken),
         6: Space(6, pools_of(topology, facts, 6), taken),
@@ -99,7 +99,7 @@ def _plan_rest(
 
 
 def reasons(topology: Topology, prefixes: Prefixes, facts: Facts, leased: Iterable[str]) -> Iterator[str]:
-    """Why each subnet is what it is: `plan --why`. `leased` are the keys that were leased before."""
+    """The reason for each subnet: `plan --why`. `leased`: the keys that had a lease before."""
     before = set(leased)
     others = list(prefixes.taken)
     for demand in prefixes.demands:
@@ -118,7 +118,7 @@ def reasons(topology: Topology, prefixes: Prefixes, facts: Facts, leased: Iterab
 
 
 def pools_of(topology: Topology, facts: Facts, family: Literal[4, 6]) -> list[Pool]:
-    """Where subnets are taken from; for IPv6 without a written pool, the machine's unique local prefix."""
+    """The pools to take subnets from; for IPv6 without a written pool, the machine's unique local prefix."""
     pools = [pool for pool in topology.pools if pool.prefix.version == family]
     if family == 4 or pools:
         return pools
@@ -128,7 +128,7 @@ def pools_of(topology: Topology, facts: Facts, family: Literal[4, 6]) -> list[Po
 def _taken_loopbacks(
     topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str], theirs: Overlaps
 ) -> Iterator[SubnetTaken]:
-    """Written loopbacks to which the host has a route, and which it takes for somebody else's."""
+    """Written loopbacks to which the host has a route that it takes for somebody else's."""
     on_reach = {seat.node for name in reach for seat in seats[name]}
     for address, node in written_loopbacks(topology):
         if node in on_reach:
@@ -142,9 +142,9 @@ def _taken_loopbacks(
 
 
 def _lease(demand: Demand, held: Mapping[tuple[str, str], str], theirs: Overlaps) -> Prefix | None:
-    """What the demand is leased already, unless the file now writes a subnet or another size.
+    """The demand's lease, unless the file now writes a subnet or another size.
 
-    A shared lease was given while the subnet was fixed and the host had no part in it: it may be taken.
+    A shared lease dates from when the subnet was fixed and the host had no part in it: it may be taken.
     """
     own, shared = held.get(("subnet", demand.key)), held.get(("shared", demand.key))
     text = own or shared
@@ -165,14 +165,14 @@ def _take(space: Space, demand: Demand) -> Prefix:
 
 
 def _clash(demand: Demand, prefix: Prefix, others: Overlaps) -> Iterator[SubnetTaken]:
-    """The first of the others that a written subnet overlaps."""
+    """The first reservation that a written subnet overlaps."""
     for other in others.of(prefix):
         yield SubnetTaken(f"{prefix} overlaps {other.prefix}, {other.holder}", at=demand.at, hint=demand.hint)
         return
 
 
 def shadowed(leases: Iterable[Lease], reservations: Iterable[Reservation]) -> Iterator[str]:
-    """What appeared over the subnets that a fabric holds, without its topology."""
+    """New routes over the subnets that a fabric holds; needs no topology."""
     theirs = Overlaps(reservations)
     for lease in sorted(leases):
         if lease.kind == "subnet":
@@ -186,7 +186,7 @@ def _told(prefix: Prefix, segment: str, theirs: Overlaps) -> Iterator[str]:
 
 
 def _shadows(demands: Iterable[Demand], chosen: Mapping[str, Prefix], theirs: Overlaps) -> Iterator[str]:
-    """What appeared over a held lease: a VPN that was dialled later, say."""
+    """New routes over a held lease: a VPN that connected later, say."""
     for demand in demands:
         prefix = chosen.get(demand.key)
         if prefix is not None and (demand.with_host or prefix != demand.fixed):

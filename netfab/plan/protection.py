@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from netfab.plan.guard import GuardedPort
     from netfab.plan.tunnels import Tunnel
 
-_ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
+_ALL = {4: "0.0.0.0", 6: "::"}  # for bind(2) on all of the host's addresses
 _ANYWHERE = tuple(DEFAULT.values())
 
 
@@ -42,7 +42,7 @@ def firewalls(
     bridges: Iterable[Bridge],
     facts: Facts,
 ) -> Iterator[Firewall]:
-    """The fabric's tables on this host, which has these bridges of the fabric's."""
+    """The fabric's tables on this host, for the fabric's bridges here."""
     if _is_open(layout):
         return
     from netfab.plan.firewall import firewall
@@ -61,8 +61,8 @@ def firewalls(
         if _is_area(segment.spec, segment)
     ]
     tunnels = tunnels_here(layout)
-    # What the first no longer lets through from a tunnel can't come in any more when the second stops
-    # looking at it.
+    # The guard comes first: it blocks what comes from a former tunnel before the firewall stops checking
+    # that.
     uplinked = any(nic_of(network) for network in topology.networks.values())
     devices = [tunnel.device for _, tunnel in tunnels]
     yield from guard(topology.name, list(_guarded(topology, layout, routes)), devices, uplinked)
@@ -70,7 +70,7 @@ def firewalls(
 
 
 def _is_open(layout: Layout) -> bool:
-    """Whether nothing in it is looked at: attachments to bridges of others, say."""
+    """Whether nothing in it is checked: e.g. with attachments to bridges of others."""
     free = all(nic.port.spoof == "allow" for nics in layout.here.values() for nic in nics if nic.host_link)
     areas = any(_is_area(segment.spec, segment) for segment in layout.segments.values())
     return free and not areas and not tunnels_here(layout)
@@ -81,7 +81,7 @@ def _is_area(spec: Network | Link, segment: Segment) -> TypeGuard[Network]:
 
 
 def _ends_of(layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]) -> TunnelEnds | None:
-    """What comes to the tunnels of this host, and from whom it may."""
+    """What comes to this host's tunnels, and from whom it may."""
     found = [tunnel for _, tunnel in tunnels]
     if not found:
         return None
@@ -97,7 +97,7 @@ def _ends_of(layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]) -> Tunne
 def published_ports(
     topology: Topology, layout: Layout, routes: Iterable[Route], facts: Facts
 ) -> list[tuple[PublishedPort, Publish]]:
-    """Every published port, for each family that it is published in. Raises PlanError, for all at once."""
+    """Every published port, for each family in which it is. Raises PlanError, with all errors at once."""
     by_host = [route for route in routes if route.space == HOST]
     found: list[tuple[PublishedPort, Publish]] = []
     errors: list[NetfabError] = []
@@ -117,7 +117,7 @@ def published_ports(
 
 
 def held_ports(fabric: str, published: Sequence[PublishedPort]) -> Iterator[HeldPorts]:
-    """What keeps other programs off these ports."""
+    """What keeps other programs from these ports."""
     if not published:
         return
     from netfab.objects.held import HeldPorts
@@ -129,10 +129,10 @@ def held_ports(fabric: str, published: Sequence[PublishedPort]) -> Iterator[Held
 def hairpins(
     topology: Topology, layout: Layout, published: Iterable[PublishedPort], facts: Facts
 ) -> frozenset[str]:
-    """Links on the host whose node, asking a published port, is led back to itself or to who is behind it.
+    """Links on the host whose node, as a client of a published port, is led back to itself or behind itself.
 
-    The host's IP does that where it sees the packet first. Where IP chains see bridged frames, they turn the
-    frame's destination while it is the bridge's, which sends nothing back unless its port is in hairpin mode.
+    The host's IP does that if it sees the packet first. If IP chains see bridged frames, DNAT happens in the
+    bridge, which sends nothing back unless its port is in hairpin mode.
     """
     if not facts.bridged_frames:
         return frozenset()
@@ -147,7 +147,7 @@ def hairpins(
 
 
 def publish_key(publish: Publish) -> str:
-    """What only one of a host's fabrics can publish: tcp/*/8080."""
+    """A key that only one of a host's fabrics can publish: tcp/*/8080."""
     return f"{publish.protocol}/{publish.host_address or '*'}/{publish.host_port}"
 
 
@@ -171,7 +171,7 @@ def _area(segment: Segment, network: Network, mac: str, behind: Iterable[Prefix]
 
 
 def _with_uplink(area: Area, layout: Layout, segment: Segment, facts: Facts) -> Area:
-    """The area as one that has a NIC of the host as a port.
+    """The area with a NIC of the host as a port.
 
     On a subnet that is the NIC's, too, only the addresses of its nodes are its own.
     """
@@ -190,7 +190,7 @@ def _with_uplink(area: Area, layout: Layout, segment: Segment, facts: Facts) -> 
 
 
 def _behind(routes: Iterable[Route]) -> dict[str, list[Prefix]]:
-    """Prefixes that the host reaches through routers, by the bridge that leads there."""
+    """Prefixes that the host reaches through routers, by bridge."""
     found: dict[str, list[Prefix]] = {}
     for route in routes:
         if route.space == HOST:
@@ -234,13 +234,13 @@ def _guard_of(
 
 
 class _Through:
-    """Where packets come from that routers pass on."""
+    """The sources of packets that routers forward."""
 
     def __init__(self, topology: Topology, layout: Layout, routes: Iterable[Route]) -> None:
         self._fabric, self._layout = topology.name, layout
         self._ways_out: dict[
             tuple[str, Prefix], set[str]
-        ] = {}  # interfaces that each default route leaves by
+        ] = {}  # interfaces by which each default route leaves
         written = [spec.destination for node in topology.nodes.values() for spec in node.routes]
         self._prefixes = [prefix for prefix in written if prefix is not None and prefix.prefixlen]
         self._prefixes += map(ip_network, {a for held in layout.loopbacks.values() for a in held})
@@ -250,9 +250,9 @@ class _Through:
                 way |= {hop.link.text for hop in route.hops}
 
     def prefixes(self, nic: Nic) -> Iterator[Prefix]:
-        """From anywhere, unless the node's way out is there, too: then from the fabric's other prefixes.
+        """Any, unless the node's way out is there, too: then the fabric's other prefixes.
 
-        From an isolated network nothing comes back to it by way of its router.
+        From an isolated network nothing comes back to it through its router.
         """
         segment = self._layout.segments[nic.segment]
         isolated = segment.prefixes if isinstance(segment.spec, Network) and segment.spec.isolated else ()
@@ -267,7 +267,7 @@ class _Through:
 
 
 def _without(prefix: Prefix, parts: Iterable[Prefix]) -> Iterator[Prefix]:
-    """The prefix less the one of those parts that is in it."""
+    """The prefix minus those of the parts that are in it."""
     for part in parts:
         if part.version == prefix.version:
             yield from prefix.address_exclude(part)  # type: ignore[arg-type]  # `version` says one family
@@ -278,7 +278,7 @@ def _without(prefix: Prefix, parts: Iterable[Prefix]) -> Iterator[Prefix]:
 def _published(
     layout: Layout, by_host: Sequence[Route], node: Node, publish: Publish
 ) -> Iterator[PublishedPort]:
-    """One for each family that it is published in: that of its address on the host, else both."""
+    """One for each family: that of its address on the host, else both."""
     from netfab.plan.firewall import PublishedPort
 
     host = publish.host_address
@@ -299,7 +299,7 @@ def _published(
 
 
 def _way_to(layout: Layout, by_host: Iterable[Route], node: str, family: int) -> tuple[Address, str] | None:
-    """An address of the node, best where its default route goes, and the bridge that leads the host there."""
+    """An address of the node, preferably on its default route's network, and the host's bridge to it."""
     for nic in sorted(layout.nics[node], key=lambda nic: not nic.port.gateway):
         segment = layout.segments[nic.segment]
         if isinstance(segment.spec, Network) and segment.spec.internal:

@@ -34,7 +34,7 @@ Seats = Mapping[str, Sequence[Seat]]  # by segment
 
 
 def refuse_reserved(topology: Topology) -> None:
-    """Name every key that is right and has no effect yet: none is ignored."""
+    """Report every valid key without effect yet: none is ignored silently."""
     raise_all(
         Unsupported(f"`{reserved.key}` is not supported yet", at=reserved.at, hint="leave it out for now")
         for reserved in topology.reserved
@@ -42,7 +42,7 @@ def refuse_reserved(topology: Topology) -> None:
 
 
 def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
-    """Raises PlanError or Unsupported, for all at once."""
+    """Raises PlanError or Unsupported, with all errors at once."""
     raise_all(
         chain(
             _missing_bridges(topology, facts),
@@ -57,7 +57,7 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
 
 
 def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
-    """What no host could make good."""
+    """What no host could do."""
     yield from _crowds(topology, seats)
     yield from _public_addresses(topology, seats)
     yield from _ways_out_that_are_none(topology, seats)
@@ -66,7 +66,7 @@ def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     yield from conflicts(topology, seats)
 
 
-# Keys of a node that say how its program runs; on a node without one they do nothing.
+# Keys about a node's program; without a program they have no effect.
 _OF_PROGRAMS = (
     "cap_add", "cap_drop", "cpus", "env", "files", "init", "memory",
     "mounts", "pids", "read_only", "ready", "restart", "user", "workdir",
@@ -74,7 +74,7 @@ _OF_PROGRAMS = (
 
 
 def without_program(topology: Topology) -> Iterator[str]:
-    """A warning for each node whose keys wait for a `command` that it does not have."""
+    """A warning for each node with keys about a program but without a `command`."""
     for node in topology.nodes.values():
         if not argv_of(node):
             idle = [
@@ -88,7 +88,7 @@ def without_program(topology: Topology) -> Iterator[str]:
 
 
 def idle_between_links(topology: Topology) -> Iterator[str]:
-    """Warns of nodes that have several links and pass nothing on."""
+    """Warns of nodes that have several links and forward nothing."""
     links = Counter(end.node for link in topology.links for end in link.ends if not end.is_outside)
     forwarding = routers(topology)
     for node, number in links.items():
@@ -108,9 +108,9 @@ def _crowds(topology: Topology, seats: Seats) -> Iterator[PlanError]:
 
 
 def _public_addresses(topology: Topology, seats: Seats) -> Iterator[PlanError]:
-    """Somebody's addresses on the internet, around which a subnet would be planned that nobody wrote.
+    """A public address around which a subnet would be planned that is not written.
 
-    Who has it could be reached no more. What IANA calls globally reachable (RFC 6890).
+    Its owner would become unreachable. What IANA calls globally reachable (RFC 6890).
     """
     for name, spec in specs(topology):
         planned = {subnet.family for subnet in spec.subnets if isinstance(subnet, SubnetSpec)}
@@ -131,7 +131,7 @@ def _in_pools(topology: Topology, address: Interface) -> bool:
 
 
 def _missing_bridges(topology: Topology, facts: Facts) -> Iterator[PlanError]:
-    """`external: true` where there is no such bridge."""
+    """`external: true` without such a bridge."""
     for network in topology.networks.values():
         if network.external is True and network.bridge not in facts.links:
             yield PlanError(
@@ -142,7 +142,7 @@ def _missing_bridges(topology: Topology, facts: Facts) -> Iterator[PlanError]:
 
 
 def _bridges_of_others(topology: Topology, facts: Facts) -> Iterator[PlanError]:
-    """Written names that other fabrics have, also of bridges that are not there now."""
+    """Written names of other fabrics' bridges, even of bridges that do not exist now."""
     for network in topology.networks.values():
         holder = facts.bridges.get(str(network.bridge))
         if holder is not None and not network.external:
@@ -154,7 +154,7 @@ def _bridges_of_others(topology: Topology, facts: Facts) -> Iterator[PlanError]:
 
 
 def _new_open_vswitch(topology: Topology, facts: Facts) -> Iterator[Unsupported]:
-    """Bridges of Open vSwitch that would pass nothing, or not TCP."""
+    """Open vSwitch bridges that would forward nothing, or no TCP."""
     for network in topology.networks.values():
         if not network.openvswitch or network.external:
             continue
@@ -175,7 +175,7 @@ def _new_open_vswitch(topology: Topology, facts: Facts) -> Iterator[Unsupported]
 
 
 def on_open_vswitch(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
-    """Promises that nothing keeps on a bridge whose frames no rule of nft sees."""
+    """Options that can't be enforced on a bridge whose frames nft rules do not see."""
     for name, network in topology.networks.items():
         if not (network.guarded and switched(network, facts)):
             continue
@@ -192,7 +192,7 @@ def on_open_vswitch(topology: Topology, seats: Seats, facts: Facts) -> Iterator[
 
 
 def _without_ipv6(topology: Topology, seats: Seats, facts: Facts) -> Iterator[NetfabError]:
-    """IPv6 on a host whose kernel has none."""
+    """IPv6 on a host whose kernel lacks it."""
     if facts.ipv6:
         return
     for name, spec in specs(topology):
@@ -213,7 +213,7 @@ def _without_ipv6(topology: Topology, seats: Seats, facts: Facts) -> Iterator[Ne
 
 
 def _small_mtus(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
-    """Ports whose MTU, written or taken from a NIC or a bridge, rules out their IPv6."""
+    """Ports whose MTU, written or taken from a NIC or a bridge, is too small for their IPv6."""
     for name, spec in specs(topology):
         subnet = any(subnet.version == 6 for subnet in spec.subnets)
         for seat in seats[name] if subnet else filter(_has_ipv6, seats[name]):
@@ -231,7 +231,7 @@ def _has_ipv6(seat: Seat) -> bool:
 
 
 def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanError]:
-    """`gateway: true` where nobody takes a default route."""
+    """`gateway: true` on a network without a gateway."""
     forwarding = routers(topology)
     for name, spec in specs(topology):
         for seat in seats[name]:
@@ -247,10 +247,10 @@ def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanEr
 
 
 def _has_gateway(spec: Network | Link) -> bool:
-    """Whether somebody who is no router of ours takes default routes there."""
+    """Whether it has a gateway that is no router of ours."""
     if isinstance(spec, Link) or spec.internal:
         return False
-    if isinstance(spec.external, str):  # another fabric's, which is not known yet
+    if isinstance(spec.external, str):  # of another fabric, not known yet
         return True
     if isinstance(spec.gateway, HostGateway) and spec.external:
         return bool(spec.gateway.addresses)
@@ -258,7 +258,7 @@ def _has_gateway(spec: Network | Link) -> bool:
 
 
 def _masqueraded_gateways(topology: Topology, seats: Seats) -> Iterator[PlanError]:
-    """A gateway whose members' packets would leave it by the network that they came from."""
+    """A gateway whose members' packets would leave by the network that they came from."""
     for name, spec in specs(topology):
         if isinstance(spec, Network) and isinstance(spec.gateway, NodeGateway):
             for seat in seats[name]:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def renamed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """A warning for each interface that keeps its network and changes its name.
+    """A warning for each interface that changes its name on the same network.
 
     `before` and `after` are the `nodes` of two summaries.
     """
@@ -30,7 +30,7 @@ def renamed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
 
 
 def _places(interfaces: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
-    """The name of the first, second … interface on each network."""
+    """The names of the first, second … interface on each network."""
     joined: Counter[str] = Counter()
     found = {}
     for interface in interfaces:

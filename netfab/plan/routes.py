@@ -22,8 +22,8 @@ from netfab.topology.schema import Link, NodeGateway, Prefix, RouteSpec, Topolog
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
     """Every route of the host, and of every node on it.
 
-    Of nodes on others, those that are written, and default routes of routers: by which ours may get out.
-    Raises PlanError for those written amiss.
+    Of nodes on other hosts, written routes and routers' default routes: ours may leave through these. Raises
+    PlanError for invalid written ones.
     """
     on: dict[Name, list[Address]] = {}
     for address in addresses:
@@ -68,18 +68,18 @@ def _written_routes(
 
 
 def _connected(fabric: str, nic: Nic, on: dict[Name, list[Address]]) -> Iterator[Name]:
-    """The routes that the kernel makes for an interface's addresses."""
+    """The routes that the kernel creates for an interface's addresses."""
     for address in on.get(Name(node_space(fabric, nic.node), nic.name), ()):
         yield address.names[1]
 
 
 def is_here(fabric: str, layout: Layout, route: Route) -> bool:
-    """Whether it is the host's, or a node's that is on the host that is planned for."""
+    """Whether it is the host's, or that of a node on the host planned for."""
     return route.space == HOST or layout.has(node_of(fabric, route.space))
 
 
 def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) -> frozenset[str]:
-    """The nodes whose default routes lead out of the fabric: by the host, or a router that we don't run."""
+    """The nodes whose default routes lead out of the fabric: by the host, or a router outside netfab."""
     at = {
         (nic.segment, interface.ip): nic.node
         for node in routers(topology)
@@ -109,12 +109,12 @@ def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) ->
 
 
 def node_of(fabric: str, space: str) -> str:
-    """The node that a space is the inside of."""
+    """The node of a namespace."""
     return space.removeprefix(node_space(fabric, ""))
 
 
 def graph_of(topology: Topology, layout: Layout) -> Graph:
-    """All of the layout that routes depend on; nodes on other hosts where they route or are routed to."""
+    """The layout's part that routes depend on; nodes on other hosts if they route or are routed to."""
     forwarding = routers(topology)
     nodes = dict.fromkeys([*layout.here, *forwarding, *layout.loopbacks])
     interfaces = [
@@ -146,7 +146,7 @@ def _device(segment: Segment) -> str:
 
 
 def _path_segment(segment: Segment) -> PathSegment:
-    """A network or link as the shortest paths see it."""
+    """A network or link for the shortest paths."""
     spec = segment.spec
     if isinstance(spec, Link):
         return PathSegment(segment.name, segment.prefixes, spec.cost, link=True)
@@ -172,7 +172,7 @@ def _route(
     kind: str,
     on: dict[Name, list[Address]],
 ) -> Route:
-    default = 0 if to.version == 4 else DEFAULT_METRIC6  # to the kernel, 0 is none for IPv6
+    default = 0 if to.version == 4 else DEFAULT_METRIC6  # to the kernel, 0 is no metric for IPv6
     return Route(space, to, hops, metric or default, through(hops, on), kind)
 
 
@@ -211,7 +211,7 @@ def _written(
 
 
 def _via(layout: Layout, nics: Iterable[Nic], spec: RouteSpec, version: int) -> AnyAddress | None:
-    """The next hop: an address as written, or that of a node on a shared segment."""
+    """The next hop: a written address, or that of a node on a shared segment."""
     if not isinstance(spec.via, str):
         return spec.via
     shared = {nic.segment for nic in nics}

@@ -32,7 +32,7 @@ DEFAULT: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0"
 
 
 class Computed(NamedTuple):
-    """One route of one node: several next hops are one multipath route."""
+    """A route of one node: several next hops make one multipath route."""
 
     destination: Prefix
     via: tuple[NextHop, ...]
@@ -40,7 +40,7 @@ class Computed(NamedTuple):
 
 
 class _Destination(NamedTuple):
-    """What can be routed to, and who needs no route: nodes on these segments, and these nodes themselves."""
+    """A destination, and what needs no route to it: nodes on these segments, and these nodes themselves."""
 
     prefix: Prefix
     kind: Literal["network", "loopback"]
@@ -50,14 +50,14 @@ class _Destination(NamedTuple):
 
 
 class _Gateway(NamedTuple):
-    """Who takes a segment's default routes, and whether that is a router that knows every route of ours."""
+    """The next hop of a segment's default routes, and whether that is a router with all of our routes."""
 
     address: Address
     knows: bool
 
 
 def computed_routes(graph: Graph, of: Container[str] | None = None) -> dict[str, tuple[Computed, ...]]:
-    """Every route of every node that has one, and of HOST, sorted: IPv4 first, in it the default route.
+    """Every route of every node that has one, and of HOST, sorted: IPv4 first, then default routes first.
 
     With `of`, of these nodes and HOST; of other routers only the default routes, by which these get out.
     """
@@ -86,8 +86,8 @@ class _Family:
         self._exits = Tree(view, {}, view.exits(), pinned)
 
     def routes(self) -> Iterator[tuple[str, tuple[Computed, ...]]]:
-        """(node, its routes) of every node that gets them from us."""
-        alike: dict[object, tuple[Computed, ...]] = {}  # a thousand nodes on one network get the same routes
+        """(node, its routes) of every node with routes of ours."""
+        alike: dict[object, tuple[Computed, ...]] = {}  # a thousand nodes on one network have the same routes
         for node in list(self._view.ends):
             ends = self._view.ends_of(node)
             if node == HOST:
@@ -109,7 +109,7 @@ class _Family:
         return self._of is None or node in self._of
 
     def _of_host(self, ends: list[End]) -> tuple[Computed, ...]:
-        """What lies behind routers on the networks whose gateway the host is."""
+        """What is behind routers on the networks whose gateway is the host."""
         on = [end for end in ends if self._view.segments[end.segment].gateway == HOST]
         return tuple(
             Computed(destination.prefix, hops, destination.kind)
@@ -136,7 +136,7 @@ class _Family:
         return hops
 
     def _of_other(self, node: str, ends: list[End]) -> tuple[Computed, ...]:
-        """The default route of a node that doesn't forward, and the routes that it needs beside that."""
+        """The default route of a node that doesn't forward, and the other routes that it needs."""
         default, knows = self._default(ends)
         found = [Computed(DEFAULT[self._view.family], default, "default")] if default else []
         if knows and len(ends) == 1:
@@ -144,14 +144,14 @@ class _Family:
         leaving = {hop.interface for hop in default}
         for destination in self._away(node, ends):
             hops = destination.tree.next_hops(ends)
-            # A router that knows every route sends the packet on, if need be by the segment it came from.
+            # A router with all routes forwards the packet, if need be by the segment it came from.
             served = leaving <= {hop.interface for hop in hops} if knows else set(default) <= set(hops)
             if hops and not (default and served):
                 found.append(Computed(destination.prefix, hops, destination.kind))
         return tuple(found)
 
     def _default(self, ends: list[End]) -> tuple[tuple[NextHop, ...], bool]:
-        """Next hops of the default route, and whether all of them know every route.
+        """Next hops of the default route, and whether all of them have every route.
 
         By the interface with `gateway: true`, or the first network with a gateway, or by links.
         """
@@ -169,7 +169,7 @@ class _Family:
         return way.cost if way else self._view.segments[end.segment].cost
 
     def _gateways(self, end: End) -> list[_Gateway]:
-        """Who takes the default routes of an interface's segment."""
+        """The gateways of an interface's segment."""
         segment = self._view.segments[end.segment]
         if segment.external:
             return [_Gateway(a, False) for a in segment.external if a.version == self._view.family]
@@ -188,8 +188,8 @@ class _Family:
         return node in self._view.routers and node not in self._graph.unrouted
 
     def _away(self, node: str, ends: list[End]) -> Iterator[_Destination]:
-        """The destinations that the node is not at already; without a router beside it, loopbacks only."""
-        on = frozenset(end.segment for end in ends)  # of two sets, the smaller is gone through
+        """The destinations other than the node's own; without a router beside it, only loopbacks."""
+        on = frozenset(end.segment for end in ends)  # the smaller of two sets is iterated
         routed = any(self._view.routers_on.get(segment) for segment in on)
         for destination in self._destinations if routed else self._loopbacks:
             if node not in destination.nodes and destination.segments.isdisjoint(on):
@@ -205,7 +205,7 @@ def _hops(ways: Iterable[tuple[End, list[_Gateway]]]) -> tuple[tuple[NextHop, ..
 
 
 def _destinations(graph: Graph, view: View) -> Iterator[_Destination]:
-    """Prefixes of segments and loopbacks; the same one in several places is reached at the nearest."""
+    """Prefixes of segments and loopbacks; one that is in several places is reached at the nearest."""
     places: dict[Prefix, list[str]] = defaultdict(list)
     for segment in graph.segments:
         for prefix in segment.prefixes:

@@ -15,14 +15,14 @@ from netfab.tuples import NamedTuple
 
 
 class Placement(NamedTuple):
-    """Hosts stand in file order."""
+    """The host of each node and segment. Hosts are in file order."""
 
     nodes: Mapping[str, str]  # node -> host
     segments: Mapping[str, tuple[str, ...]]  # network or link -> hosts
 
 
 def place(topology: Topology) -> Placement:
-    """Place everything. Raises PlanError, for all at once."""
+    """Place everything. Raises PlanError, with all errors at once."""
     errors: list[NetfabError] = []
     nodes = _nodes(topology, errors)
     raise_all(errors)
@@ -42,7 +42,7 @@ def place(topology: Topology) -> Placement:
 
 
 def _nodes(topology: Topology, errors: list[NetfabError]) -> dict[str, str]:
-    """The host of each node: a list is dealt to the nodes of an entry; a shared namespace is on one."""
+    """The host of each node: a list is dealt to an entry's nodes; nodes in one namespace share a host."""
     dealt: Counter[Location] = Counter()
     homes = [host.name for host in topology.hosts.values() if not host.ssh]
     found: dict[str, str] = {}
@@ -98,7 +98,7 @@ def _waiting_for_others(topology: Topology, nodes: Mapping[str, str]) -> Iterato
 
 
 def _can_not_span(network: Network, hosts: tuple[str, ...]) -> Iterator[PlanError]:
-    """What is wrong with a network on several hosts."""
+    """Why a network can't be on several hosts."""
     if len(hosts) < 2:
         return
     on = _listed(hosts)

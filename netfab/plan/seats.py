@@ -23,34 +23,34 @@ from netfab.topology.schema import (
 )
 from netfab.tuples import NamedTuple
 
-LOOPBACKS = "*loopback"  # the segment that planned loopbacks have their addresses from; nobody is on it
+LOOPBACKS = "*loopback"  # the segment of planned loopbacks' addresses; no interface is on it
 
 
 class Seat(NamedTuple):
-    """A nic before it has addresses: which port of which node, on what."""
+    """A nic before it has addresses: a node's port on a segment."""
 
     node: str
     name: str
     segment: str
     port: Port
-    key: str  # SEGMENT/NODE#k: stable whatever else changes
+    key: str  # SEGMENT/NODE#k: stable when others change
     at: Places
 
     @property
     def holder(self) -> str:
-        """Who sits there, in words."""
+        """Its owner, in words."""
         return f"host {self.node[1:]}" if self.is_hosts else f"node {self.node}"
 
     @property
     def is_hosts(self) -> bool:
-        """Whether it is a bridge's own."""
+        """Whether it is a bridge's."""
         return self.node.startswith("@")
 
 
 def host_seats(spec: Network | Link, hosts: Sequence[str]) -> list[Seat]:
-    """The bridge of each of several hosts, of a network whose gateway each host is.
+    """The bridge of each of several hosts, on a network for which each host is the gateway.
 
-    What `gateway` writes is the first host's.
+    An address in `gateway` is the first host's.
     """
     if not (isinstance(spec, Network) and isinstance(spec.gateway, HostGateway)) or spec.external:
         return []
@@ -95,7 +95,7 @@ def seats_of(topology: Topology) -> list[Seat]:
 
 
 def host_is_gateway(spec: Network | Link) -> bool:
-    """Whether the host itself has the gateway's address; somebody else's bridge gets nothing but ports."""
+    """Whether the host has the gateway's address; a foreign bridge gets only ports."""
     return isinstance(spec, Network) and isinstance(spec.gateway, HostGateway) and not spec.external
 
 
@@ -131,7 +131,7 @@ def host_reach(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> froze
 def planned_loopbacks(
     topology: Topology, seats: Mapping[str, Sequence[Seat]]
 ) -> dict[Literal[4, 6], list[str]]:
-    """The nodes with `loopback: true`, by family: those of their subnets; IPv4 where they have none."""
+    """The nodes with `loopback: true`, by family: those of their subnets; IPv4 if they have none."""
     planned = {node.name for node in topology.nodes.values() if node.loopback is PLANNED}
     if not planned:
         return {}
@@ -149,14 +149,14 @@ def planned_loopbacks(
 
 
 def written_loopbacks(topology: Topology) -> Iterator[tuple[Address, str]]:
-    """Every loopback that the file writes, with its node."""
+    """Every loopback in the file, with its node."""
     for node in topology.nodes.values():
         if not isinstance(node.loopback, Planned):
             yield from ((address, node.name) for address in node.loopback)
 
 
 def argv_of(node: Node) -> tuple[str, ...]:
-    """Entrypoint and command; () for a node that is a namespace and nothing else."""
+    """Entrypoint and command; () for a node that is only a namespace."""
     if node.command == ():
         return ()
     return (*(node.entrypoint or ()), *(node.command or ()))

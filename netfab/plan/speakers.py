@@ -16,12 +16,12 @@ PORT = 179  # TCP; RFC 4271, section 8.2.1
 
 
 def by_bgp(network: Network) -> bool:
-    """Whether its hosts tell each other by BGP who is where."""
+    """Whether its hosts learn from each other by BGP who is where."""
     return network.vxlan is not None and network.vxlan.control == "evpn"
 
 
 def speakers(topology: Topology, segments: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Those with such a network, and the reflectors, in file order. `segments`: the hosts of each."""
+    """Hosts with such a network, and the reflectors, in file order. `segments`: the hosts of each."""
     spanning = {name: hosts for name, hosts in segments.items() if len(hosts) > 1}
     of_networks = {
         host
@@ -37,7 +37,7 @@ def speakers(topology: Topology, segments: Mapping[str, Collection[str]]) -> tup
 def dumb(
     topology: Topology, segments: Mapping[str, Collection[str]], facts: Mapping[str, Facts]
 ) -> Iterator[NetfabError]:
-    """Hosts that would have to speak, and can't."""
+    """Hosts that need BGP, but can't run it."""
     for name in speakers(topology, segments):
         host = topology.hosts[name]
         if host.address is None:
@@ -66,5 +66,5 @@ def _can_not_speak(host: HostEntry, facts: Facts) -> Iterator[NetfabError]:
 
 
 def port_key(host: HostEntry) -> str:
-    """Where it listens, as leases have it: it can't be had twice."""
+    """The listening port, as in leases: only one fabric can have it."""
     return f"tcp/{host.address}/{PORT}"

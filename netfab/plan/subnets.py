@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 Prefix = IPv4Network | IPv6Network
 
-HOLDERS_NAMED = 3  # in the error for exhausted pools; the rest is counted
+HOLDERS_NAMED = 3  # in the error for exhausted pools; the rest are counted
 
 
 class Reservation(NamedTuple):
-    """A prefix that can't be planned, and who holds it in people's words: "routed via tun0 on this host"."""
+    """A prefix that can't be planned, and its holder in plain words: "routed via tun0 on this host"."""
 
     prefix: Prefix
     holder: str
 
 
 class Rejection(NamedTuple):
-    """Candidates, first to last, that one holder made unfit."""
+    """Candidates, first to last, that overlap what one holder has."""
 
     first: Prefix
     last: Prefix
@@ -60,7 +60,7 @@ def ula(seed: str) -> IPv6Network:
 
 
 class Space:
-    """What is free of one address family: pools less what is held. Each take is held from then on.
+    """Free space of one address family: pools less what is held. Everything taken is held from then on.
 
     Linear in takes and reservations together: one sweep over the reservations for each size of block.
     """
@@ -75,7 +75,7 @@ class Space:
         self._sweeps: dict[tuple[int, ...], _Sweep] = {}
 
     def hold(self, prefix: Prefix, holder: str) -> None:
-        """Keep that prefix free of what is taken from now on."""
+        """Exclude that prefix from now on."""
         self._taken.append((prefix, holder))
         for sweep in self._sweeps.values():
             heappush(sweep.later, _interval(prefix))
@@ -85,7 +85,7 @@ class Space:
         return self._take((length,) * len(self._pools), holder)
 
     def take_for(self, members: int, holder: str) -> Prefix:
-        """The lowest free subnet of its pool's own size, or bigger where twice the members need it.
+        """The lowest free subnet of its pool's own size, or bigger if twice the members need it.
 
         Raises PoolExhausted.
         """
@@ -97,7 +97,7 @@ class Space:
         return self._take(lengths, holder)
 
     def _take(self, lengths: tuple[int, ...], holder: str) -> Prefix:
-        """The lowest free subnet, of the length that is given for its pool."""
+        """The lowest free subnet, of the length given for its pool."""
         sweep = self._sweeps.get(lengths)
         if sweep is None:
             blocks = zip((pool.prefix for pool in self._pools), lengths, strict=True)
@@ -127,10 +127,10 @@ class _Sweep:
         self._cursor, self._last = 0, -1  # before the first pool
 
     def take(self) -> tuple[int, int] | None:
-        """First address and length of the lowest free block, which is held from then on; None without one."""
+        """First address and length of the lowest free block, held from then on; None if there is none."""
         ahead, later, size, first = self._ahead, self.later, self.size, self._cursor
         while True:
-            if first + size - 1 > self._last:  # so ends a block that is bigger than its pool, too
+            if first + size - 1 > self._last:  # true also of a block bigger than its pool
                 if not self._pools:
                     self._cursor = first
                     return None
@@ -148,7 +148,7 @@ class _Sweep:
                 first = -(-(last + 1) // size) * size  # the next aligned address after it
 
     def _next_pool(self) -> tuple[int, int]:
-        """The first block there that the intervals passed so far leave free, and its size."""
+        """The next pool's first block left free by the intervals passed so far, and its size."""
         pool, self._length = self._pools.pop()
         start, self._last = _interval(pool)
         self.size = 1 << (pool.max_prefixlen - self._length)
@@ -157,7 +157,7 @@ class _Sweep:
 
 
 def distinct(pools: Iterable[Pool]) -> list[Pool]:
-    """The pools in address order without those that lie in another (of two equal ones the first stays)."""
+    """The pools in address order, without those inside another (of two equal ones the first stays)."""
     kept: list[Pool] = []
     for pool in sorted(pools, key=lambda pool: (_interval(pool.prefix)[0], pool.prefix.prefixlen)):
         if not kept or _interval(pool.prefix)[0] > _interval(kept[-1].prefix)[1]:
@@ -168,10 +168,10 @@ def distinct(pools: Iterable[Pool]) -> list[Pool]:
 def rejected(
     pools: Iterable[Pool], length: int, taken: Iterable[Reservation], chosen: Prefix
 ) -> list[Rejection]:
-    """The candidates of that length below the chosen one, in order, with who holds each.
+    """The candidates of that length below the chosen one, in order, with the holder of each.
 
-    Neighbours held by the same are one line. A candidate that several hold is put down to the lowest of them;
-    one that is free (the chosen subnet is an older lease) is not listed. A pool smaller than a block is.
+    Neighbours with the same holder are one line. A candidate with several holders counts for the lowest of
+    them; a free one (the chosen subnet is an older lease) is not listed. A pool smaller than a block is.
     """
     family = [pool for pool in pools if pool.prefix.version == chosen.version]
     runs: list[Rejection] = []
@@ -194,7 +194,7 @@ def rejected(
 def _runs(
     pool: Prefix, length: int, reservations: Sequence[Reservation], below: int
 ) -> Iterator[tuple[int, int, str]]:
-    """First block, last block and holder of each run of held blocks in the pool and below an address."""
+    """First block, last block and holder of each run of held blocks in the pool below an address."""
     size = 1 << (pool.max_prefixlen - length)
     cursor, end = _interval(pool)
     end = min(end + 1, below)
@@ -222,10 +222,10 @@ def _runs(
 def _exhausted(
     lengths: Sequence[int], pools: Sequence[Pool], taken: Iterable[tuple[Prefix, str]]
 ) -> PoolExhausted:
-    """The error that names the pools, and who holds most of them."""
+    """The error that names the pools, and the biggest holders in them."""
     if not pools:
         return PoolExhausted("no pool has addresses of this family", hint="add one to `pools`")
-    shares: dict[str, int] = defaultdict(int)  # addresses
+    shares: dict[str, int] = defaultdict(int)  # numbers of addresses
     for pool in pools:
         start, end = _interval(pool.prefix)
         for prefix, holder in taken:
@@ -244,6 +244,6 @@ def _exhausted(
 
 
 def _interval(prefix: Prefix) -> tuple[int, int]:
-    """First and last address as integers. `prefix[-1]` would build two address objects for it."""
+    """First and last address as integers. `prefix[-1]` would build two address objects."""
     first = int(prefix.network_address)
     return first, first + (1 << (prefix.max_prefixlen - prefix.prefixlen)) - 1

@@ -11,21 +11,21 @@ from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Topology
 
 _ALL = "`net.ipv4.conf.all.{}` is for all of its interfaces"
-# What each link has from netfab (objects/link.py, Settings) and can't be otherwise: its value, and what to
-# write instead.
+# What netfab sets on each link (objects/link.py, Settings) and can't be changed: its value, and the
+# alternative.
 _OWN: Mapping[str, tuple[str, str]] = {
     "net/ipv4/conf/default/rp_filter": ("0", _ALL.format("rp_filter")),
     "net/ipv4/conf/default/promote_secondaries": ("1", ""),
     "net/ipv4/conf/default/route_localnet": ("0", _ALL.format("route_localnet")),
     "net/ipv6/conf/default/force_forwarding": ("0", ""),
-    "net/ipv6/conf/default/accept_ra": ("", ""),  # by the addresses there
+    "net/ipv6/conf/default/accept_ra": ("", ""),  # given by the addresses there
     "net/ipv6/conf/default/accept_redirects": ("0", ""),
 }
 _FORWARDING = "net/ipv4/conf/default/forwarding"
 
 
 def of_interfaces(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> Iterator[PlanError]:
-    """Sysctls of interfaces that their nodes don't have, and those that are netfab's own.
+    """Sysctls of interfaces that their nodes don't have, and those reserved to netfab.
 
     `seats` are by segment.
     """

@@ -12,7 +12,7 @@ from netfab.topology.schema import Link, Network, Topology
 
 
 def conflicts(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> Iterator[PlanError]:
-    """Interfaces named so whose cable can't be: it has two ends, and both know the same VLANs."""
+    """VLAN interfaces whose cable is impossible: its two ends must have the same VLANs."""
     far: dict[tuple[str, str], tuple[Hashable, str]] = {}
     widths = {(seat.node, seat.name): seat.port.mtu for several in seats.values() for seat in several}
     for segment, spec in specs(topology):
@@ -44,7 +44,7 @@ def _named_at(seat: Seat) -> Location:
 
 
 def _wrong(seat: Seat, tag: tuple[str, int], spec: Network | Link, on_it: Sequence[Seat]) -> str:
-    """What is wrong with that interface's name; "" when nothing is."""
+    """What is wrong with that interface's name; "" if nothing."""
     what = f"{seat.name} of {seat.node} is VLAN {tag[1]} on {tag[0]}"
     if tag_of(tag[0]):
         return f"{what}, which is a VLAN itself"
@@ -60,7 +60,7 @@ def _wrong(seat: Seat, tag: tuple[str, int], spec: Network | Link, on_it: Sequen
 
 
 def _there(seat: Seat, spec: Network | Link, on_it: Sequence[Seat]) -> tuple[Hashable, str] | None:
-    """Where the cable of an interface leads, for comparison and in words; None where it has none."""
+    """Where an interface's cable leads, for comparison and in words; None if it has none."""
     if isinstance(spec, Network):
         return HOST, "the host"
     others = [one for one in on_it if one is not seat]

@@ -24,30 +24,30 @@ VNIS = range(1, 1 << 24)
 
 
 class Tunnel(NamedTuple):
-    """What is the same on every host."""
+    """A network's tunnel: what is the same on every host."""
 
     vni: int
     port: int
-    mtu: int  # of what it carries
-    learning: bool  # nobody's place is written down: MACs may move, or it is not to be
-    suppress: bool  # bridges answer for those on other hosts
-    ends: Mapping[str, Address]  # of each of its hosts, on the underlay
-    multicast: Address | None  # where all of them listen; None: each is sent its own copy
-    by_bgp: bool = False  # hosts find out from each other who is where: no peer is written down
+    mtu: int  # inner
+    learning: bool  # no station is written down: MACs may move, or by `control`
+    suppress: bool  # bridges answer ARP/ND for stations on other hosts
+    ends: Mapping[str, Address]  # by host, its address on the underlay
+    multicast: Address | None  # a group that all of them join; None: each gets its own copy
+    by_bgp: bool = False  # hosts tell each other who is where: no peer is written down
     encrypted: bool = False
 
     @property
     def device(self) -> str:
-        """The name of its link, on every host; no two have one VNI."""
+        """The name of its link, on every host; VNIs are unique."""
         return f"vx{self.vni}"
 
 
 def tunnels_of(
     topology: Topology, placement: Placement, facts: Mapping[str, Facts], leases: Iterable[Lease]
 ) -> dict[str, Tunnel]:
-    """The tunnel of each network on several hosts. Raises PlanError, for all at once.
+    """The tunnel of each network on several hosts. Raises PlanError, with all errors at once.
 
-    `facts` of a host that can't be asked may be missing.
+    `facts` of a host that can't be reached may be missing.
     """
     spanning = {
         network.name: network
@@ -72,7 +72,7 @@ def tunnels_of(
     for name, network in spanning.items():
         ports = [a.port for node in topology.nodes.values() for a in node.attachments if a.network == name]
         by_group = network.vxlan is not None and network.vxlan.control == "multicast"
-        lan = bool(network.uplink)  # nobody can say who is on it
+        lan = bool(network.uplink)  # its stations are unknown
         learning = by_group or ((lan or any(map(_moves, ports))) and not by_bgp(network))
         quiet = not (by_group or lan or any(port.allow or port.spoof == "allow" for port in ports))
         assert network.vxlan is not None
@@ -86,27 +86,27 @@ def tunnels_of(
 
 
 def multicast_group(fabric: str, version: int) -> Address:
-    """Where all tunnels of a fabric listen: a host is in 20 groups by default, so it is one for all VNIs.
+    """A fabric's multicast group: a host can join 20 by default, so there is one for all VNIs.
 
-    Another fabric's may be the same, and costs what is then dropped by its VNI. From the organisation's own
-    addresses (RFC 2365, section 6.2; RFC 7346): they go through its routers and no further.
+    Another fabric's may be the same, at the cost of what is then dropped by its VNI. From the
+    organisation-local scope (RFC 2365, section 6.2; RFC 7346): forwarded by its routers and no further.
     """
     number = int.from_bytes(digest(fabric.encode())[:4], "big")
     return _GROUPS[number % _GROUPS.num_addresses] if version == 4 else _GROUPS6[number]
 
 
 def _moves(port: Port) -> bool:
-    """Whether what it sends may have a MAC that others have, too."""
+    """Whether it may send from a MAC that others have, too."""
     return port.spoof == "allow" or any(len(word) == 17 and word.count(":") == 5 for word in port.allow)
 
 
 def underlay(address: Address | None, facts: Facts) -> Device | None:
-    """The link that has a host's address."""
+    """The link with the host's address."""
     return next((device for device in facts.devices if address in device.addresses), None)
 
 
 def _unfit_hosts(topology: Topology, used: Iterable[str], facts: Mapping[str, Facts]) -> Iterator[PlanError]:
-    """Hosts that can't be an end of a tunnel: without an address, with another's, or not there."""
+    """Hosts that can't be a tunnel's end: without an address, with another's, or missing."""
     holders: dict[object, str] = {}
     for name in used:
         host = topology.hosts[name]
@@ -148,7 +148,7 @@ def _two_families(network: Network, hosts: list[HostEntry]) -> Iterator[PlanErro
 def _without_multicast(
     network: Network, hosts: list[HostEntry], facts: Mapping[str, Facts]
 ) -> Iterator[PlanError]:
-    """`control: multicast` over an interface that has none, as of other tunnels."""
+    """`control: multicast` over an interface without it, such as other tunnels."""
     if network.vxlan is None or network.vxlan.control != "multicast":
         return
     for host in hosts:
@@ -161,7 +161,7 @@ def _without_multicast(
 
 
 def _inner_mtu(network: Network, hosts: list[HostEntry], facts: Mapping[str, Facts]) -> int:
-    """The smallest of all; of hosts that can't be asked nothing is known."""
+    """The smallest of all; for hosts that can't be reached it is unknown."""
     found = [
         overlay_mtu(device.mtu, host.address.version, network.encrypt)
         for host in hosts
@@ -184,10 +184,9 @@ def _wrong_mtu(network: Network, most: int, hosts: list[HostEntry]) -> Iterator[
 
 
 def vni_key(network: Network) -> str:
-    """What a network's VNI is leased under.
+    """The key of a network's VNI lease.
 
-    What FRR wrote into a tunnel is FRR's, which takes it away when it ends: another `control` has another
-    tunnel.
+    FRR removes its own entries in a tunnel when it ends: another `control` therefore gets another tunnel.
     """
     return _by_bgp(network.name) if by_bgp(network) else network.name
 
@@ -195,7 +194,7 @@ def vni_key(network: Network) -> str:
 def _still_of_another_control(
     network: Network, vni: int | Planned | None, held: Mapping[str, int]
 ) -> Iterator[PlanError]:
-    """What is in the tunnel that there is would come in the way of the new one's."""
+    """The entries in the existing tunnel would conflict with the new one's."""
     at = network.at.of("vxlan") if "vxlan" in network.at.keys else network.at.own
     before = held.get(network.name if by_bgp(network) else _by_bgp(network.name))
     if before is not None and before == vni:
@@ -218,7 +217,7 @@ def _vnis(
     facts: Mapping[str, Facts],
     errors: list[NetfabError],
 ) -> dict[str, int]:
-    """The written one, or the leased one, or the lowest that nobody has on any of the hosts."""
+    """The written one, or the leased one, or the lowest that is unused on all of the hosts."""
     taken = {
         vni: holder.replace("this host", host) for host, own in facts.items() for vni, holder in own.vnis
     }
@@ -233,7 +232,7 @@ def _vnis(
                 errors.append(PlanError(f"VNI {vni}, for network {name}, is {taken[vni]}", at=at))
             taken[vni] = f"network {name}"
             found[name] = vni
-    # One that is leased to a network that is on one host for now is kept for it.
+    # The lease of a network that is on one host for now is kept.
     kept = {vni for key, vni in held.items() if key.split()[0] in topology.networks}
     free = (vni for vni in VNIS if vni not in taken and vni not in kept)
     return {name: found[name] if name in found else next(free) for name in spanning}

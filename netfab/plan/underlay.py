@@ -17,9 +17,9 @@ from netfab.objects.veth import End, Veth
 from netfab.plan.names import host_link, mac_of
 from netfab.topology.schema import HostEntry, Topology
 
-NAME = "underlay"  # of the fabric; each host is /run/netns/underlay.HOST
+NAME = "underlay"  # the fabric's name; each host is /run/netns/underlay.HOST
 BRIDGE = Name(HOST, "underlay")
-NIC = "eth0"  # what each host has
+NIC = "eth0"  # each host's interface
 MTU = 1500
 _LENGTHS = {4: 24, 6: 64}
 _ANYWHERE = {4: (ip_network("0.0.0.0/0"), 0), 6: (ip_network("::/0"), DEFAULT_METRIC6)}
@@ -53,7 +53,7 @@ def _host(host: HostEntry) -> Iterator[KernelObject]:
 
 
 def _others(host: HostEntry, hosts: Mapping[str, HostEntry]) -> Iterator[KernelObject]:
-    """Where the others are. What they found out would be counted together, as they share one kernel."""
+    """Entries for the others. Learned ones would be counted together, as the hosts share one kernel."""
     link = Name(node_space(NAME, host.name), NIC)
     for other in hosts.values():
         if other is host or other.address is None or host.address is None:

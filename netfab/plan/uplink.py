@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from netfab.objects.uplink import Uplink
 
 ETHERNET = 1  # ARPHRD_ETHER, net/if_arp.h
-_HANDLERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")  # that take all frames of a NIC, as a bridge does
+_HANDLERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")  # like a bridge, they take all frames of a NIC
 
 
 def nic_of(spec: Network | Link) -> str:
-    """The NIC that the network's bridge has as a port on this host; "" = none."""
+    """The NIC that is a port of the network's bridge on this host; "" = none."""
     return next((nic for host, nic in spec.uplink if not host), "") if isinstance(spec, Network) else ""
 
 
 def original_of(spec: Network | Link, facts: Facts) -> Original | None:
-    """What that NIC has, or had before the bridge did."""
+    """That NIC's settings, from before the bridge if it is a port already."""
     nic = nic_of(spec)
     return facts.nics[nic].original if nic else None
 
 
 def uplink_of(fabric: str, network: Network, bridge: str, facts: Facts) -> Iterator[Uplink]:
-    """The NIC's place on the bridge.
+    """The NIC's port on the bridge.
 
-    A port like any other: where ports are kept apart, from it, too, unless the gateway is behind it.
+    An ordinary port: if ports are isolated, from it, too, unless the gateway is behind it.
     """
     nic = nic_of(network)
     if nic:
@@ -55,12 +55,12 @@ def uplink_of(fabric: str, network: Network, bridge: str, facts: Facts) -> Itera
 
 
 def forwards(original: Original | None) -> bool:
-    """Whether the host passes on what comes by that NIC, without our doing (IPv4)."""
+    """Whether the host forwards what comes by that NIC without our help (IPv4)."""
     return bool(_setting(original, CONF_FORWARDING))
 
 
 def rp_filter(original: Original | None) -> int:
-    """How strictly it looks at where that came from (IPv4)."""
+    """How strict its reverse path filter is (IPv4)."""
     return _setting(original, CONF_RP_FILTER)
 
 
@@ -69,7 +69,7 @@ def _setting(original: Original | None, which: int) -> int:
 
 
 def held_by_host(spec: Network | Link, facts: Facts) -> Mapping[Address, str]:
-    """The host's own addresses on the bridge, which are no node's."""
+    """The host's own addresses on the bridge, which no node may have."""
     original = original_of(spec, facts)
     if original is None:
         return {}
@@ -77,7 +77,7 @@ def held_by_host(spec: Network | Link, facts: Facts) -> Mapping[Address, str]:
 
 
 def with_uplinks(facts: Facts, topology: Topology) -> Facts:
-    """The facts with what is behind the NICs reserved, also once it is behind a bridge of ours."""
+    """The facts with what is behind the NICs reserved, even after the NIC has become a port of our bridge."""
     behind = [
         Reservation(ip_network(f"{address_of(kept)}/{kept.header[1]}", strict=False), holder)
         for network in topology.networks.values()
@@ -90,13 +90,13 @@ def with_uplinks(facts: Facts, topology: Topology) -> Facts:
 
 
 def through_bridges(facts: Facts, bridges: Iterable[tuple[Network | Link, str]]) -> Facts:
-    """The facts with the host's ways out as they will be: by the bridge where they were by its NIC."""
+    """The facts with the host's ways out as they will be: by the bridge instead of its NIC."""
     now = {nic_of(spec): bridge for spec, bridge in bridges if nic_of(spec)}
     return facts._replace(uplinks=tuple(dict.fromkeys(now.get(device, device) for device in facts.uplinks)))
 
 
 def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
-    """Uplinks that can't be had."""
+    """Uplinks that can't be used."""
     uses = Counter(nic_of(network) for network in topology.networks.values())
     uses.update(
         link.outside.device for link in topology.links if link.outside and link.outside.kind != "host"
@@ -119,7 +119,7 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
 
 
 def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
-    """What speaks against that NIC, as an error without a place."""
+    """Why that NIC can't be used, as an error without a place."""
     if switched(network, facts):
         return on_switch(str(network.bridge), nic)
     found = facts.nics.get(nic)
@@ -144,7 +144,7 @@ def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
 
 
 def on_switch(bridge: str, nic: str) -> Unsupported:
-    """What speaks against an uplink of a bridge of Open vSwitch."""
+    """Why a bridge of Open vSwitch can't have that uplink."""
     return Unsupported(
         f"{bridge} is a bridge of Open vSwitch, to which netfab lends no NIC yet",
         hint=f"`ovs-vsctl add-port {bridge} {nic}` makes one a port that has no addresses",
@@ -161,7 +161,7 @@ def _stacked(nic: str, network: Network, found: FoundNic) -> PlanError | None:
 
 
 def warnings(topology: Topology, facts: Facts) -> Iterator[str]:
-    """What will not stay as it is moved."""
+    """What changes when it is moved."""
     for network in topology.networks.values():
         original = original_of(network, facts)
         if original is None:

@@ -17,15 +17,15 @@ from netfab.tuples import NamedTuple
 
 
 class Behind(NamedTuple):
-    """What hosts have on the NICs that are ports of a network's bridges."""
+    """What hosts have on NICs that are ports of a network's bridges."""
 
     mtus: tuple[int, ...] = ()
-    held: Mapping[Address, str] = {}  # their own addresses, and whose they are
+    held: Mapping[Address, str] = {}  # the hosts' own addresses, and their holders
     stations: Mapping[str, str] = {}  # by host: the MAC of its bridge, which has such a NIC, or had one
 
 
 def by_host(topology: Topology, hosts: Mapping[str, tuple[str, ...]]) -> Topology:
-    """The topology with the uplinks of each host by its name, also those that are named once for all.
+    """The topology with the uplinks of each host by its name, including those written once for all.
 
     `hosts`: those of each network.
     """
@@ -38,7 +38,7 @@ def by_host(topology: Topology, hosts: Mapping[str, tuple[str, ...]]) -> Topolog
 
 
 def seen_from(host: str, topology: Topology) -> Topology:
-    """As a topology that is for that host alone: with its uplinks, and no others'."""
+    """The topology for that host alone: with its uplinks only."""
     return _with_uplinks_of(
         topology, lambda network: tuple(("", nic) for one, nic in network.uplink if one == host)
     )
@@ -62,7 +62,7 @@ def behind(
     facts: Mapping[str, Facts],
     leases: Iterable[Lease],
 ) -> Behind:
-    """Of a network, or a link, which has none, on these hosts. `seen`: the topology as each sees it."""
+    """For a network or a link (which has none), on these hosts. `seen`: the topology as each host sees it."""
     kept = {lease.key: lease.value for lease in leases if lease.kind == "mac"}
     mtus: list[int] = []
     held: dict[Address, str] = {}
@@ -86,7 +86,7 @@ def through_themselves(
     tunnels: Mapping[str, Tunnel],
     facts: Mapping[str, Facts],
 ) -> Iterator[PlanError]:
-    """NICs that are to be ports of a bridge, and that tunnels, ports of bridges themselves, go by."""
+    """NICs to become bridge ports through which tunnels, bridge ports themselves, send."""
     ends = {host: address for tunnel in tunnels.values() for host, address in tunnel.ends.items()}
     for host, own in seen.items():
         below = underlay(ends.get(host), facts[host])

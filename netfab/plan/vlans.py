@@ -23,7 +23,7 @@ from netfab.tuples import NamedTuple
 
 
 class _Side(NamedTuple):
-    """One end of a tagged interface's cable, and its link there for the VLAN."""
+    """One end of a tagged interface's cable, and its link for the VLAN there."""
 
     base: Name
     upper: End
@@ -32,7 +32,7 @@ class _Side(NamedTuple):
 def objects(
     topology: Topology, layout: Layout, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[KernelObject]:
-    """The cables, each once, where no other interface is called so; and the links for VLANs on both sides."""
+    """The cables, each once, if no other interface has that name; and the links for VLANs on both sides."""
     fabric, group = topology.name, group_of(topology.name)
     pairs = [*_to_host(fabric, layout, forwarding, facts), *_between(fabric, layout, forwarding, facts)]
     whole = {
@@ -58,7 +58,7 @@ def _place(end: End) -> tuple[bool, Name]:
 
 
 def _base_end(fabric: str, link: Name, ends: Iterable[Name], mtu: int, facts: Facts) -> End:
-    """An end that has no addresses: it carries what is tagged."""
+    """An end without addresses: it carries tagged frames."""
     (far,) = (end for end in ends if end is not link)
     called = ("host", *_called(far)) if link.space == HOST else _called(link)
     return End(link, mac_of(fabric, *called), mtu, settings=settings_for(mtu, facts, Settings()))
@@ -71,7 +71,7 @@ def _called(link: Name) -> tuple[str, str]:
 def _to_host(
     fabric: str, layout: Layout, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[tuple[tuple[_Side, _Side], int]]:
-    """Those on networks: the link for the VLAN on the host's side is what is a port of the bridge."""
+    """Those on networks: the bridge's port is the host's link for the VLAN."""
     for nics in (nics for node, nics in layout.nics.items() if layout.has(node)):
         for nic in nics:
             segment, tag = layout.segments[nic.segment], tag_of(nic.name)
@@ -85,7 +85,7 @@ def _to_host(
 
 
 def _far_end(fabric: str, node: str, base: str, nics: Iterable[Nic]) -> str:
-    """The host's end of the cable, which may be that of an interface by itself."""
+    """The host's end of the cable, which may belong to an interface by itself."""
     own = [nic.host_link for nic in nics if nic.name == base]
     return own[0] if own else host_link(fabric, node, base)
 
@@ -93,7 +93,7 @@ def _far_end(fabric: str, node: str, base: str, nics: Iterable[Nic]) -> str:
 def _between(
     fabric: str, layout: Layout, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[tuple[tuple[_Side, _Side], int]]:
-    """Those of links, both of whose ends are tagged."""
+    """Those of links, with both ends tagged."""
     for segment, ends in links_of(layout):
         if len(ends) == 2 and (tag := tag_of(ends[0].name)):
             one, other = (_side(fabric, nic, segment, nic.node in forwarding, facts) for nic in ends)

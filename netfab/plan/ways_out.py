@@ -18,9 +18,9 @@ from netfab.plan.network import switched_off
 def unknown(
     fabric: Fabric, networks: Mapping[str, Mapping[str, Any]], facts: Facts, cure: str
 ) -> Iterator[str]:
-    """Devices that lead out now, and by which the fabric, as it was applied, hears no answers.
+    """Devices that lead out now, and by which the fabric, as it was applied, gets no answers.
 
-    networks: as the summary has them. facts: of the host as it is now. cure: the command that mends it.
+    networks: as in the summary. facts: of the host as it is now. cure: the command that repairs it.
     """
     things = by_kind((fabric,))
     bridges = {
