@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def refuse(words: Mapping[str, Any]) -> None:
-    """Raises NetfabError for options that are about one host only."""
+    """Raises NetfabError for options that apply to a single host only."""
     for option, value in words.items():
         if value:
             raise NetfabError(
@@ -109,7 +109,7 @@ def plan(
     settings: tuple[str, ...],
     save: str | None,
 ) -> bool:
-    """`netfab plan`; whether there is something to change."""
+    """`netfab plan`; whether there is anything to change."""
     from netfab.multihost import across
 
     if host:

@@ -168,7 +168,7 @@ def plan_command(
     if topology.store and not (ssh or host or topology.hosts) and os.geteuid() != 0:
         from netfab.store import book
 
-        source = book.source(source, str(topology.store), "")  # compared with what everybody may read
+        source = book.source(source, str(topology.store), "")  # compared with published records
     elif ssh or host or topology.hosts or topology.store:
         from netfab.cli import across
 

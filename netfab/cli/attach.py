@@ -202,7 +202,7 @@ def attachments_command(ctx: click.Context, output: str) -> None:
 
 
 def _row(one: Any, where: Any) -> dict[str, Any]:
-    """Of one with a DHCP client its word, and what a server gave it."""
+    """With a DHCP client: its name, and what the server gave it."""
     from netfab.facts import guests
 
     leased = guests.address_in_guest(one.guest, one.interface, where) if one.dhcp else ""

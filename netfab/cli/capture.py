@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Enough(Exception):
-    """As many frames as were asked for."""
+    """The requested number of frames was reached."""
 
 
 @click.command("capture")
@@ -65,7 +65,7 @@ def _capture(node: str, interface: str, filter: str, where: Any, tell: Callable[
 
 
 class _Shown:
-    """Where frames go: a line each, or a file."""
+    """The output of frames: a line each, or a file."""
 
     def __init__(self, path: str | None, count: int | None, greeting: str) -> None:
         self.seen = self.lost = 0
@@ -80,7 +80,7 @@ class _Shown:
 
     @contextmanager
     def _about_the_file(self) -> Iterator[None]:
-        """Errors name it; those of standard output are output.py's."""
+        """Name the file in errors; those of standard output are output.py's."""
         try:
             yield
         except OSError as error:
@@ -89,7 +89,7 @@ class _Shown:
             raise NetfabError(f"{self._path}: {error.strerror}") from error
 
     def tell(self, heard: Heard) -> None:
-        """Show frames; flushed, for who reads as they come. Raises _Enough, NetfabError."""
+        """Show frames and flush, for readers of a pipe. Raises _Enough, NetfabError."""
         with self._about_the_file():
             self._show(heard)
 
@@ -111,7 +111,7 @@ class _Shown:
         (self._file or sys.stdout).flush()
 
     def close(self) -> None:
-        """Nothing more comes. Raises NetfabError."""
+        """No more frames follow. Raises NetfabError."""
         with self._about_the_file():
             if self._file is not None:
                 self._file.flush()

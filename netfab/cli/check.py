@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from netfab.diagnose.trials import Trial, Verdict
     from netfab.topology.schema import Check, Topology
 
-_SIGNS = {True: "yes", False: "no", None: "?"}  # None: it was not tried
+_SIGNS = {True: "yes", False: "no", None: "?"}  # None: not tried
 _RESULTS = {True: "ok", False: "FAILED", None: "?"}
 
 
@@ -107,7 +107,7 @@ def _meant(
 ) -> tuple[str, Sequence[Check]]:
     """The fabric, and the checks of a FILE, or those that it was applied with: that of NAME, or the only one.
 
-    Pairs need none, and so no file.
+    Pairs need no checks, and so no file.
     """
     if argument and not is_file(argument):
         if settings:
@@ -156,7 +156,7 @@ def _tried(name: str, trials: Sequence[Trial], where: Any) -> list[Verdict]:
 def _explained(
     name: str, checks: Sequence[Check], found: Sequence[Verdict], summary: Mapping[str, Any], where: Any
 ) -> list[Verdict]:
-    """With their causes; without any where not all can be looked at: what was tried is true all the same."""
+    """With their causes; without if not everything can be read: the results are valid all the same."""
     from netfab.diagnose.why import explained
 
     try:

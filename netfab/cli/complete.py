@@ -25,21 +25,21 @@ def fabrics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str
 
 
 def files_and_fabrics(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Fabrics, and what the shell finds itself."""
+    """Fabrics, and the shell's own file completion."""
     from click.shell_completion import CompletionItem
 
     return [*map(CompletionItem, fabrics(ctx, param, incomplete)), *files(ctx, param, incomplete)]
 
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What the shell finds itself."""
+    """The shell's own file completion."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
 def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Their nodes; FABRIC/NODE where a name is several nodes', or where that is how it begins."""
+    """Their nodes; FABRIC/NODE if several fabrics have the name, or if the word begins like that."""
     by_fabric = _applied(ctx)
     often = Counter(name for names in by_fabric.values() for name in names)
     words = [
@@ -52,7 +52,7 @@ def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[s
 
 
 def first_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """A node; after it come the words of a command, which is the shell's business."""
+    """A node; the command after it is left to the shell."""
     return [] if ctx.params.get(str(param.name)) else nodes(ctx, param, incomplete)
 
 
@@ -62,7 +62,7 @@ def objects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 
 def _applied(ctx: click.Context) -> dict[str, list[str]]:
-    """The nodes of each fabric that was applied here, by its name."""
+    """The nodes of each fabric applied here, by its name."""
     directory = ctx.find_root().params.get("run_dir") or RUN_DIRECTORY
     found: dict[str, list[str]] = {}
     with suppress(OSError):
@@ -74,7 +74,7 @@ def _applied(ctx: click.Context) -> dict[str, list[str]]:
 
 
 def _nodes_in(path: str) -> list[str]:
-    """Of a file of store/public.py."""
+    """The nodes in a file of store/public.py."""
     with open(path) as file:
         public: Any = json.load(file)
     _, _, _, _, summary, *_ = public["record"]

@@ -115,7 +115,7 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
 def _usage(
     nodes: tuple[str, ...], where: Any
 ) -> Iterator[tuple[Callable[[], Uses], Mapping[tuple[str, str], Mapping[str, str]]]]:
-    """What tells what nodes use, and the hosts of those that are on one of several.
+    """The usage of nodes, and the hosts of those of a fabric on several.
 
     No nodes: all of this host, and of the hosts that it controls.
     """
@@ -199,7 +199,7 @@ def _copied_in(source: str, node: str, path: str, where: Any) -> list[str]:
 
 
 def _of_node(text: str) -> tuple[str, str] | None:
-    """NODE:PATH, which a path of this host with a colon is, too, unless it begins with `/` or `.`."""
+    """NODE:PATH; a local path with a colon looks the same, unless it begins with `/` or `.`."""
     node, colon, path = text.partition(":")
     if not (colon and node) or text[0] in "/.":
         return None

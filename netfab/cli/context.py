@@ -11,7 +11,7 @@ from netfab.errors import NetfabError
 
 
 def note_output(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
-    """Errors are shown in the same form."""
+    """Show errors in the same form as the output."""
     ctx.obj["output"] = value
     return value
 
@@ -27,7 +27,7 @@ output_json = click.option(
 
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
-    """The Where of fabric.py that the global options ask for."""
+    """The Where of fabric.py from the global options."""
     from netfab.cli.failures import printable
     from netfab.cli.show import progress_bar
     from netfab.where import Where
@@ -47,16 +47,16 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
 
 
 def agreed(question: str) -> bool:
-    """Whether who is asked says yes; the answer is a line of standard input."""
+    """Whether the user says yes; the answer is a line on standard input."""
     click.echo(f"{question} [y/N]: ", nl=False, err=True)
     answer = sys.stdin.readline()
     if not answer:
-        click.echo(err=True)  # whoever closed it has typed no end of the line
+        click.echo(err=True)  # at end-of-file the cursor is still on the line
     return answer.strip().lower() in ("y", "yes")
 
 
 def need_terminal() -> None:
-    """Raises NetfabError where standard input is none, and what is typed is to go to one."""
+    """Raises NetfabError if standard input is no terminal although typed input is to go to one."""
     if not sys.stdin.isatty():
         raise NetfabError(
             "the input device is not a TTY: standard input is not a terminal", hint="leave -t out"
@@ -64,7 +64,7 @@ def need_terminal() -> None:
 
 
 def leave(ctx: click.Context, *things: object) -> None:
-    """Have the kernel free what a command is done with: of a large fabric, one by one takes 10 ms."""
+    """Exit without freeing objects one by one, which takes 10 ms for a large fabric."""
     ctx.obj["left"] = things
 
 
@@ -82,7 +82,7 @@ def _say_step(op: Any) -> bool:
 
 
 def titles_of(name: str, where: Any) -> dict[str, str]:
-    """What people call the guests of the ad-hoc fabric; nothing of any other."""
+    """The displayed names of guests of the ad-hoc fabric; none for other fabrics."""
     from netfab.topology.adhoc import NAME
 
     if name != NAME:

@@ -84,7 +84,7 @@ def destroy_command(
 
 
 def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
-    """The user's fabrics, or everyone's, unless the answer to the question is no."""
+    """The user's fabrics, or everyone's; none if the user does not confirm."""
     from netfab.where import applying_user, lost_records, records_of_any
 
     found = records_of_any(where) or lost_records(where)
@@ -97,7 +97,7 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
 def _destroy(
     ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool, forget: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What went, and the processes that are left in what were nodes."""
+    """What was removed, and processes left in former nodes."""
     from netfab import inhabitants
     from netfab.applying import destruction
     from netfab.cli import show

@@ -26,7 +26,7 @@ _SHARES = "--cpus and --memory limit each for itself"
 _LOGS = "a log is one file, which is capped; `netfab logs` prints it"
 _SECURE = "what a container may is fixed, and no less strict than docker's; see --cap-add and --cap-drop"
 
-# By command: the hint, and the words that it is for.
+# By command: the hint, and the words that get it.
 _ABSENT: dict[str, dict[str, str]] = {
     "run": {
         _LABELS: "--label -l --label-file --annotation",
@@ -122,7 +122,7 @@ _VERBS = {
 
 
 def absent(error: click.ClickException) -> NetfabError | None:
-    """What is said where an option of docker's was typed that is not here; None for any other error."""
+    """The hint for an option of docker's that does not exist here; None for any other error."""
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return None
     command, option = error.ctx.info_name or "", error.option_name
@@ -133,5 +133,5 @@ def absent(error: click.ClickException) -> NetfabError | None:
 
 
 def instead_of(verb: str) -> str:
-    """What takes the place of docker's command of that name; "" where it has none."""
+    """The replacement for docker's command of that name; "" if there is none."""
     return _VERBS.get(verb, "")

@@ -16,12 +16,12 @@ _endings: list[Callable[[], None]] = []  # of what was begun
 
 
 def begin(words: Sequence[str]) -> None:
-    """By the words of a command line. Where options come before the command, nothing is begun."""
+    """Begin what a command line will need. If options precede the command, nothing is begun."""
     if os.geteuid() != 0 or "--help" in words or "_NETFAB_COMPLETE" in os.environ:
         return
-    if None in (sys.stdin, sys.stdout, sys.stderr):  # what is opened now would be one of these
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # descriptors opened now would become one of these
         return
-    with suppress(OSError):  # it is begun again when it is needed, and that says what is wrong
+    with suppress(OSError):  # it is begun again when needed, which reports the error
         if words[:1] == ["run"]:
             _begin_supervisor()
         elif words[:1] == ["exec"] and any(_is_program(word) for word in _plain(words)[1:3]):
@@ -32,7 +32,7 @@ def begin(words: Sequence[str]) -> None:
 
 
 def end() -> None:
-    """End what was begun in vain."""
+    """End what was begun but not used."""
     for ending in _endings:
         ending()
 
@@ -55,7 +55,7 @@ def _run_directory() -> str:
 
 
 def _plain(words: Sequence[str]) -> list[str]:
-    """Without options; what belongs to one may be among them."""
+    """The words that are not options; may include an option's value."""
     return [word for word in words if word[:1] != "-"]
 
 

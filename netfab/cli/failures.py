@@ -12,7 +12,7 @@ from netfab.errors import Interrupted, NetfabError, Several, each_of
 
 
 def show_bug(error: Exception) -> int:
-    """An exception that nobody expected; with NETFAB_TRACEBACK set, all of it."""
+    """Show an unexpected exception; in full if NETFAB_TRACEBACK is set."""
     if os.environ.get("NETFAB_TRACEBACK"):
         raise error
     frame = error.__traceback__
@@ -27,7 +27,7 @@ def show_bug(error: Exception) -> int:
 
 
 def show_error(error: NetfabError, as_json: bool = False) -> None:
-    """`netfab: error: …` for each, and a hint where the cure is known. Never a raw control character."""
+    """`netfab: error: …` for each, and a hint if the remedy is known. Never a raw control character."""
     each = each_of(error)
     if as_json:
         import json
@@ -45,7 +45,7 @@ def show_error(error: NetfabError, as_json: bool = False) -> None:
 
 
 def end_in_part(errors: Iterable[NetfabError]) -> None:
-    """End where something is missing of what was shown: it is told in words, also beside data."""
+    """Report in words, even beside data, that part of the output is missing, and exit."""
     for error in (told := {str(error): error for error in errors}).values():
         show_error(error)
     if told:
@@ -53,12 +53,12 @@ def end_in_part(errors: Iterable[NetfabError]) -> None:
 
 
 def exit_code(error: NetfabError) -> int:
-    """1; as a shell says it, 130 or 143, where SIGINT or SIGTERM came."""
+    """1; as in a shell, 130 or 143 after SIGINT or SIGTERM."""
     return next((128 + one.number for one in each_of(error) if isinstance(one, Interrupted)), 1)
 
 
 def error_data(error: NetfabError) -> dict[str, Any]:
-    """An error as `-o json` prints it; null for the place of one that is in no file."""
+    """An error as `-o json` prints it; its place is null if it is in no file."""
     file, line, column, path = error.at or (None, None, None, None)
     return {
         "file": file,

@@ -41,7 +41,7 @@ name_option = click.option("--name", help="The fabric's name, instead of the fil
 
 
 def of_a_file(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command FILE, and what can be said of one."""
+    """Give a command FILE, and the options that belong to one."""
     for given in (set_option, name_option, file_option, file_argument):
         command = given(command)
     return command
@@ -52,7 +52,7 @@ class NoFile(NetfabError):
 
 
 def find_file(argument: str | None, option: str | None = None) -> str:
-    """The topology file: as given, else the one in this directory. Raises NetfabError.
+    """The topology file: as given, else the only one in this directory. Raises NetfabError.
 
     `argument` may come from the environment, which an option overrides.
     """
@@ -95,7 +95,7 @@ def is_file(argument: str) -> bool:
 
 
 def fabric_name(argument: str | None, where: Any) -> str:
-    """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
+    """A fabric by NAME, by FILE, by the file in this directory, or the only one that exists."""
     if argument and not is_file(argument):
         return valid_name(argument)
     if file := argument or os.environ.get(FILE_VARIABLE):
@@ -108,7 +108,7 @@ def fabric_name(argument: str | None, where: Any) -> str:
         return records[0].name
     with suppress(NoFile):
         return _name_of(find_file(None), where)
-    records = records or known_fabrics(where)  # those of no file: of `run` and `attach`
+    records = records or known_fabrics(where)  # those of `run` and `attach`, which have no file
     if len(records) == 1:
         return records[0].name
     if not records:
@@ -119,7 +119,7 @@ def fabric_name(argument: str | None, where: Any) -> str:
 
 
 def fabric_of_node(node: str, where: Any) -> str:
-    """The only fabric that has a node of that name; else the one that would be meant by no name."""
+    """The only fabric with a node of that name; else the one used if no name is given."""
     holders = [one.name for one in known_fabrics(where) if node in _nodes_of(one)]
     return holders[0] if len(holders) == 1 else fabric_name(None, where)
 
@@ -131,10 +131,10 @@ def _nodes_of(one: Record | Entry) -> Collection[str]:
 
 
 def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -> dict[str, str]:
-    """Each fabric, and the FILE or NAME that means it.
+    """Each fabric, and the FILE or NAME given for it.
 
-    Left out: what was applied from a file of this directory, or is the only one from below it; nothing where
-    there is no fabric. One that was applied from elsewhere has to be named.
+    Left out: the one applied from a file in this directory, or the only one from below it; none if there are
+    no fabrics. A fabric applied from elsewhere has to be named.
     """
     files = [option] if option else []
     if not targets and not option and os.environ.get(FILE_VARIABLE):
@@ -154,7 +154,7 @@ def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -
     if len(below) == 1:
         return {below[0]: below[0]}
     if not records:
-        known_fabrics(where)  # raises StoreError where nobody can tell
+        known_fabrics(where)  # raises StoreError if that can't be known
         return {}
     raise _which(records)
 
@@ -166,9 +166,9 @@ def _which(records: Sequence[Record | Entry]) -> NetfabError:
 
 
 def _name_of(file: str, where: Any) -> str:
-    """The fabric of a file, which may be gone. Raises NetfabError where that can't be told.
+    """The fabric of a file, which may be gone. Raises NetfabError if that can't be known.
 
-    Raises AppliedElsewhere, with the way to mean the fabric of that name all the same.
+    Raises AppliedElsewhere, with a way to name that fabric all the same.
     """
     from netfab import fabric
 
@@ -184,9 +184,9 @@ def _name_of(file: str, where: Any) -> str:
 
 
 def _ask_about(file: str, where: Any) -> None:
-    """A fabric that another controller applied is known here from now on.
+    """Record a fabric that another controller applied, so that it is known here, too.
 
-    Raises StoreError where nobody can tell.
+    Raises StoreError if that can't be known.
     """
     from netfab.fabric import records_of_any
     from netfab.queries.status import shared_by
@@ -208,18 +208,18 @@ def _ask_about(file: str, where: Any) -> None:
 
 
 def missing_file(target: str, name: str, where: Any) -> Iterator[str]:
-    """What to say where a FILE or NAME means nothing that is or was there."""
+    """The error for a FILE or NAME that does not exist and never did."""
     from netfab.topology.suggest import did_you_mean
 
     if is_file(target) and target != "-" and not os.path.exists(target):
         yield f"there is no file {target}, and no fabric {name}"
-    with suppress(NetfabError):  # a broken store hinders no destroy
+    with suppress(NetfabError):  # a broken store does not prevent a destroy
         if hint := did_you_mean(name, [one.name for one in known_fabrics(where)]):
             yield f"hint: {hint}"
 
 
 def _applied_from_files(where: Any) -> list[Record | Entry]:
-    """Those that topology files describe; none where that can't be read: it hinders no destroy."""
+    """Those applied from topology files; none if that can't be read, which does not prevent a destroy."""
     from netfab.topology.grammar import NO_FABRIC_NAMES
 
     with suppress(StoreError):
@@ -244,7 +244,7 @@ def entry_of(name: str, where: Any) -> Entry | None:
 
 
 def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
-    """Those of the nodes that are on hosts which this controller knows."""
+    """Those of the nodes that are on other hosts that this controller knows."""
     from netfab.where import opened_book
 
     if not opened_book(where).entries():
@@ -255,7 +255,7 @@ def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
 
 
 def every_far_node(where: Any) -> dict[str, There]:
-    """All nodes of fabrics over hosts which this controller knows."""
+    """All nodes of fabrics across hosts that this controller knows."""
     from netfab.where import opened_book
 
     if not opened_book(where).entries():
@@ -266,7 +266,7 @@ def every_far_node(where: Any) -> dict[str, There]:
 
 
 def valid_name(text: str) -> str:
-    """A fabric's name as typed: it becomes part of paths and of nft's words. Raises NetfabError."""
+    """A fabric's name as typed: it becomes part of paths and nft identifiers. Raises NetfabError."""
     from netfab.topology import grammar
 
     try:
@@ -276,5 +276,5 @@ def valid_name(text: str) -> str:
 
 
 def absolute(file: str) -> str:
-    """The file as the store keeps it."""
+    """The file's path as the store has it."""
     return file if file == "-" else os.path.abspath(file)

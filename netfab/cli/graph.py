@@ -60,7 +60,7 @@ def graph_command(
 
 
 def _planned(topology: Topology, file: str, where: Any) -> Mapping[str, Any]:
-    """A plan's summary; nothing, and why, where there can be none here."""
+    """A plan's summary; if there can be none here, nothing and the reason."""
     from netfab import fabric
     from netfab.cli import show
 

@@ -15,7 +15,7 @@ from netfab.errors import NetfabError
 if TYPE_CHECKING:
     from netfab.images.naming import Listed
 
-_SHORT = 12  # digits of an id, as docker shows it
+_SHORT = 12  # hex digits of an id, as in docker
 _AGES = (
     ("year", 31_536_000),
     ("month", 2_592_000),
@@ -27,7 +27,7 @@ _AGES = (
 
 
 def _is_nameless(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> bool | None:
-    """What `dangling` is to be; None where nobody asks. Raises BadParameter."""
+    """The value of the filter `dangling`; None if not given. Raises BadParameter."""
     if not texts:
         return None
     if texts[-1] not in ("dangling=true", "dangling=false"):
@@ -94,13 +94,13 @@ def _short(image: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as docker shows them: three digits, decimal units."""
+    """Bytes in docker's notation: three digits, decimal units."""
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:.3g}{('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def _age(created: str) -> str:
-    """RFC 3339 as people say it; images made to be the same each time say nothing, or 1970."""
+    """The age of an RFC 3339 time; reproducible images have none, or 1970."""
     try:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
     except (ValueError, TypeError):
@@ -177,7 +177,7 @@ def rmi_command(ctx: click.Context, force: bool, images: tuple[str, ...]) -> Non
 
 
 def say_removed(removed: Any) -> None:
-    """A line for each name and each image, as docker has them."""
+    """A line for each name and each image, as in docker."""
     for name in removed.untagged:
         click.echo(f"Untagged: {name}")
     for image in removed.deleted:
@@ -222,7 +222,7 @@ def import_command(ctx: click.Context, changes: tuple[str, ...], file: str, name
 
 
 def _config(changes: Sequence[str]) -> dict[str, Any]:
-    """Instructions of a Dockerfile as an image's config has them."""
+    """Instructions of a Dockerfile as in an image's config."""
     config: dict[str, Any] = {}
     for change in changes:
         word, _, rest = change.strip().partition(" ")

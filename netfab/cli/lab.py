@@ -88,7 +88,7 @@ def lab_command(
 
 
 def _way_out(topology: Topology) -> Beside:
-    """Raises NetfabError where there is none."""
+    """The sandbox's way out. Raises NetfabError if there is none."""
     from netfab.hosts import wayout
 
     if topology.hosts:
@@ -101,7 +101,7 @@ def _way_out(topology: Topology) -> Beside:
 def _inside(
     topology: Topology, path: str, command: list[str], ctx: click.Context, welcome: str, uplink: bool
 ) -> int:
-    """In the sandbox: apply, run, and say what the command said."""
+    """In the sandbox: apply, run, and report how the command ended."""
     try:
         if uplink:
             from netfab.hosts.wayout import use_its_resolver
@@ -125,7 +125,7 @@ def _inside(
     except NetfabError as error:
         show_error(error)
         return exit_code(error)
-    except Exception as error:  # this is a process of its own: nobody else shows it
+    except Exception as error:  # this is a separate process: nobody else reports it
         return show_bug(error)
     if welcome:
         click.echo(welcome, err=True)
@@ -133,7 +133,7 @@ def _inside(
 
 
 def _run(command: list[str]) -> int:
-    """The command's exit status, as a shell says it."""
+    """The command's exit status, as in a shell."""
     import subprocess
 
     try:

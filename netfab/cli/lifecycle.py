@@ -38,7 +38,7 @@ def _signal(_: click.Context, __: click.Parameter, text: str) -> int:
 
 
 def _act(ctx: click.Context, verb: str, nodes: tuple[str, ...], **more: Any) -> None:
-    """On each node's host. Prints those to which it was done, and raises what kept it from others."""
+    """Act on each node's host. Prints the nodes for which it succeeded, and raises the errors of others."""
     where = where_of(ctx)
     far = far_nodes(nodes, where)
     here = [node for node in nodes if node not in far]
@@ -66,7 +66,7 @@ def _act(ctx: click.Context, verb: str, nodes: tuple[str, ...], **more: Any) -> 
 def _attempt(
     action: Callable[[], object], nodes: Iterable[str]
 ) -> tuple[Iterable[str], tuple[NetfabError, ...]]:
-    """To which of the nodes it was done, and what kept it from others."""
+    """The nodes for which it succeeded, and the errors of others."""
     try:
         action()
     except Interrupted:

@@ -67,7 +67,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
 
 
 def _say_begun(found: dict[str, Any]) -> None:
-    """Of a fabric whose first apply has not come to its end."""
+    """Report a fabric whose first apply is not complete."""
     if not found.get("whole", True):
         click.echo(
             f"{found['fabric']} is not fully applied: its first apply still runs, or was killed;"
@@ -87,7 +87,7 @@ def _topology_of(name: str, where: Any) -> str:
 
 
 def _status_of(name: str, where: Any) -> dict[str, Any]:
-    """That of a fabric, wherever it is."""
+    """The status of a fabric, on whatever hosts."""
     if entry := entry_of(name, where):
         from netfab.multihost import across
 
@@ -98,7 +98,7 @@ def _status_of(name: str, where: Any) -> dict[str, Any]:
 
 
 def _status_of_each(names: Iterable[str], where: Any) -> tuple[list[dict[str, Any]], list[NetfabError]]:
-    """Of those that are still there: others may be destroying one; and of which hosts it is not known."""
+    """Of those that still exist: others may be destroying one; and the hosts for which it is unknown."""
     found, missing = [], []
     for name in names:
         try:
@@ -116,7 +116,7 @@ def _status_of_each(names: Iterable[str], where: Any) -> tuple[list[dict[str, An
 
 
 def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
-    """With a column of hosts where there are several, and one of published ports where there are any."""
+    """With a column of hosts if there are several, and one of published ports if there are any."""
     published = {name: ", ".join(node.get("published", ())) for name, node in found["nodes"].items()}
     head = ("NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED")
     ends = ("PUBLISHED",) if any(published.values()) else ()

@@ -17,8 +17,7 @@ from netfab.cli.output import THAT_CHANGE, error_of, standard_output
 from netfab.errors import NetfabError
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 
-# Where each command is defined; a module is imported when one of its commands is called, and for --help of
-# that one.
+# The module of each command; it is imported when one of its commands is called, and for --help of that one.
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Fabric": {
         "init": ("topology", "Write a small topology.yaml to start from."),
@@ -101,11 +100,11 @@ OPTIONS_ARE_THE_COMMANDS = (
     "lab",
     "run",
     "shell",
-)  # what follows them is somebody else's command line
+)  # the rest is another program's command line
 
 
 def _talkative(command: click.Command) -> click.Command:
-    """The command with -q and -v of its own, which mean the global ones: people write them in both places."""
+    """The command with its own -q and -v, which mean the global ones: both places are common."""
 
     def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         if value and option.name is not None:
@@ -159,7 +158,7 @@ class Sections(click.Group):
 
 
 def _directory(_: click.Context, __: click.Parameter, value: str) -> str:
-    """Its path from the root: other processes, which are elsewhere, use it too."""
+    """Its absolute path: processes in other directories use it too."""
     if not value:
         raise click.BadParameter("it is empty")
     return os.path.abspath(value)
@@ -209,7 +208,7 @@ def help_command(ctx: click.Context, command: str | None) -> None:
 
 
 def _show_usage(error: click.ClickException) -> None:
-    """What is wrong with the words; of docker's that mean nothing here also what would be right."""
+    """What is wrong with the words; for docker's that do not exist here also the replacement."""
     from netfab.cli.dockers import absent
 
     if told := absent(error):
@@ -219,12 +218,12 @@ def _show_usage(error: click.ClickException) -> None:
 
 
 def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
-    """2 for wrong usage; but 1, as terraform has it, where 2 says that there is something to change.
+    """2 for wrong usage; but 1, as in terraform, if 2 says that there is something to change.
 
-    Of `run` 125, as docker has it: 2 may be what a program ended with.
+    Of `run` 125, as in docker: 2 may be its program's exit status.
     """
     ctx = error.ctx if isinstance(error, click.UsageError) else None
-    # click does not say of which command a flag is that was given a value.
+    # click does not name the command if a flag was given a value.
     command = ctx.info_name if ctx else next((word for word in words[1:] if word[:1] != "-"), "")
     if command == "run":
         return 125
@@ -234,9 +233,9 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
 
 
 def _shown_as_the_hosts(error: Exception) -> bool:
-    """Whether it is about a file, or what the host has too little of, and was shown so.
+    """Whether it concerns a file or a lack of resources on the host, and was reported as such.
 
-    Who put something else in the place of a file, or filled a disk, knows what to do.
+    Whoever replaced a file, or filled a disk, knows what to do.
     """
     if isinstance(error, FileNotFoundError) and error.filename is None and _nowhere():
         show_error(NetfabError("the current directory is gone"))
@@ -261,9 +260,9 @@ def _nowhere() -> bool:
 
 
 def main(said: dict[str, Any] | None = None) -> int:
-    """The command, as its words have it. Exit codes: 0 fine, 1 it failed, 2 usage, 130 or 143 interrupted.
+    """Run the command line. Exit codes: 0 fine, 1 it failed, 2 usage, 130 or 143 interrupted.
 
-    `said`: where to keep what the words mean, and what is left of the command.
+    `said`: receives the parsed words, and what is left of the command.
     """
     output = standard_output()
     said = {} if said is None else said
@@ -274,14 +273,14 @@ def main(said: dict[str, Any] | None = None) -> int:
     except click.ClickException as error:
         _show_usage(error)
         code = _exit_code(error, sys.argv)
-    except SystemExit as ended:  # of a command that has an exit status of its own
+    except SystemExit as ended:  # of a command with an exit status of its own
         code = ended.code
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except NetfabError as error:
         show_error(error, as_json=said.get("output") == "json")
         code = exit_code(error)
-    except Exception as error:  # the last resort: a user is never shown a traceback unasked
+    except Exception as error:  # the last resort: a user never sees a traceback unasked
         code = 1 if error is output.lost or _shown_as_the_hosts(error) else show_bug(error)
     if output.lost is None:
         with suppress(OSError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib._bootstrap_external import MAGIC_NUMBER  # as importlib.util has it, which imports more
+from importlib._bootstrap_external import MAGIC_NUMBER  # importing it from importlib.util loads more
 from importlib.machinery import BYTECODE_SUFFIXES, SOURCE_SUFFIXES, ModuleSpec, SourceFileLoader
 from marshal import loads
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 _OURS = f"{__name__.partition('.')[0]}."
 _SOURCE = SOURCE_SUFFIXES[0]
 _COMPILED = f".{sys.implementation.cache_tag}{BYTECODE_SUFFIXES[0]}"
-_BY_TIME = MAGIC_NUMBER + bytes(4)  # code that goes by the time and the size of its source
+_BY_TIME = MAGIC_NUMBER + bytes(4)  # header of code that is validated by its source's time and size
 _HEAD = len(_BY_TIME) + 8  # bytes, with these two
-_MOST = 1 << 16  # bytes: what is larger is importlib's
+_MOST = 1 << 16  # bytes: larger files are left to importlib
 
 
 def find_quickly() -> None:
-    """From now on; not where code is kept elsewhere than beside its source, or in another form."""
+    """Install the finder; not if code is cached elsewhere than beside its source, or in another form."""
     if sys.pycache_prefix is None and not sys.flags.optimize:
         sys.meta_path.insert(0, _Finder)
 
 
 class _Finder:
-    """Of what `sys.meta_path` has, the first that is asked."""
+    """The first finder on `sys.meta_path`."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """None for what is not ours, or not as it usually is."""
+        """None for modules that are not ours, or not as usual."""
         if not path or not name.startswith(_OURS):
             return None
         directory, short = path[0], name.rpartition(".")[2]
@@ -49,7 +49,7 @@ class _Finder:
 
 
 class _Loader(SourceFileLoader):
-    """Of a module whose code was read when it was found."""
+    """The loader of a module whose code was read when it was found."""
 
     def __init__(self, name: str, path: str, code: CodeType) -> None:
         super().__init__(name, path)
@@ -73,7 +73,7 @@ def _spec(name: str, directory: str, short: str) -> ModuleSpec | None:
 
 
 def _code(source: str, compiled: str) -> CodeType | None:
-    """None where it is not there, or is of another source."""
+    """None if it is missing, or that of another source."""
     try:
         fd = os.open(compiled, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -80,7 +80,7 @@ def exec_command(
 
 
 def _have_no_input() -> None:
-    """As with docker: in a script's `while read` loop the rest of the list is not for the command."""
+    """As in docker: in a script's `while read` loop the remaining input is not for the command."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -115,9 +115,9 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
 
 
 def _on_simulated_host(host: str, command: tuple[str, ...], options: Mapping[str, Any]) -> int:
-    """Run it there as root is there, with our own streams; its exit code, 127 where it isn't there.
+    """Run it there as root, with our own streams; its exit code, 127 if it does not exist.
 
-    Raises NetfabError for options that only a node has.
+    Raises NetfabError for options that apply to nodes only.
     """
     import subprocess
 
@@ -133,7 +133,7 @@ def _on_simulated_host(host: str, command: tuple[str, ...], options: Mapping[str
     return ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
 
 
-# The caller's own shell where the node's files have it, else what every system has.
+# The caller's own shell if it exists in the node's files, else what every system has.
 _SHELL = ("/bin/sh", "-c", 'exec "$(command -v "$0" || echo /bin/sh)"')
 
 
@@ -147,7 +147,7 @@ def shell_command(ctx: click.Context, node: str) -> None:
 
 
 def _filters(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Raises BadParameter for what programs are not told apart by."""
+    """Raises BadParameter for unknown filters."""
     parted = (text.partition("=") for text in texts)
     found = [(key, value) for key, _, value in parted]
     for key in dict(found):
@@ -157,7 +157,7 @@ def _filters(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 
 
 def _passes(one: dict[str, Any], filters: list[tuple[str, str]]) -> bool:
-    """As with docker: one of the values of each key that is asked for."""
+    """As in docker: for each key, one of the values given matches."""
     names = [value for key, value in filters if key == "name"]
     states = [value for key, value in filters if key == "status"]
     return (not names or any(_is_called(one, name) for name in names)) and (
@@ -246,26 +246,26 @@ def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]
 
 
 def _with_names(programs: list[dict[str, Any]], where: Any) -> list[dict[str, Any]]:
-    """With what their images are called here, where they are called anything."""
+    """With the names of their images here, if they have any."""
     if not any(one.get("image", "").startswith("sha256:") for one in programs):
         return programs
     from netfab.images.naming import called
 
     names: dict[str, str] = {}
-    with suppress(NetfabError):  # it is for `netfab images` to say what is wrong with them
+    with suppress(NetfabError):  # `netfab images` will report what is wrong with them
         names = called(where)
     return [{**one, "image": names.get(one.get("image", ""), one.get("image", ""))} for one in programs]
 
 
 def _short(image: str) -> str:
-    """An id as docker shows it; the last part of a path; a name as it is."""
+    """An id as docker shortens it; the last part of a path; a name as it is."""
     if image.startswith("sha256:"):
         return image.removeprefix("sha256:")[:12]
     return image.rpartition("/")[2] if image.startswith("/") else image
 
 
 def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    """How many; None: all."""
+    """A number of lines; None: all."""
     if text in (None, "all"):
         return None
     if not text.isdecimal():
@@ -290,7 +290,7 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
     if not nodes:
         raise_all(missing)
         raise NetfabError("no node of this host has a program")
-    for error in missing:  # now: the end of what is followed nobody waits for
+    for error in missing:  # before following, which has no end in sight
         show_error(error)
     out = sys.stdout.buffer
 
@@ -312,9 +312,9 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
 
 
 def _expanded(words: tuple[str, ...], where: Any) -> tuple[tuple[str, ...], list[NetfabError]]:
-    """Nodes as they are; of a fabric all nodes with programs; of no words those of every fabric.
+    """Nodes as they are; for a fabric all nodes with programs; for no words those of every fabric.
 
-    And why not those of some hosts.
+    Also why those of some hosts are missing.
     """
     fabrics = {one.name for one in known_fabrics(where)}
     if words and fabrics.isdisjoint(words):
@@ -331,7 +331,7 @@ def _expanded(words: tuple[str, ...], where: Any) -> tuple[tuple[str, ...], list
 
 
 def _all_programs(where: Any) -> tuple[list[dict[str, Any]], list[NetfabError]]:
-    """Of this host, and of the hosts that it controls; and why not of some."""
+    """On this host, and the hosts that it controls; and why some are missing."""
     from netfab.nodes.by_name import programs
     from netfab.where import opened_book
 

@@ -14,7 +14,7 @@ from netfab.errors import NetfabError
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """A number of seconds, or a time as topology files have it: `60`, `60s`, `500ms`, `2m`."""
+    """A number of seconds, or a duration as in topology files: `60`, `60s`, `500ms`, `2m`."""
     if value is None:
         return None
     from netfab.topology import grammar
@@ -38,7 +38,7 @@ def _address(_: click.Context, __: click.Parameter, value: str | None) -> Any:
 
 @contextmanager
 def changing(ctx: click.Context, name: str, confirm: float | None, probe: Any, where: Any) -> Iterator[Any]:
-    """Within this, the change that the command makes; `--confirm` takes it back unless it is confirmed."""
+    """The context of the command's change; `--confirm` undoes it unless it is confirmed."""
     if confirm is None:
         if probe is not None:
             raise click.UsageError("--probe goes with --confirm")
@@ -64,7 +64,7 @@ def _node_names(_: click.Context, __: click.Parameter, value: str | None) -> tup
 
 
 def variables(texts: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """NAME=VALUE; NAME alone is ours, if we have it. Those of files come first. Raises NetfabError."""
+    """NAME=VALUE; NAME alone takes ours, if set. Those of files come first. Raises NetfabError."""
     for file in files:
         for number, line in enumerate(_lines_of(file), 1):
             if line.strip() and not line.startswith("#"):
@@ -76,7 +76,7 @@ def variables(texts: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str,
 def _lines_of(file: str) -> list[str]:
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-            return opened.read().split("\n")  # and at nothing else that may be in a value
+            return opened.read().split("\n")  # other line separators may be in a value
     except OSError as error:
         raise NetfabError(f"--env-file: {file}: {error.strerror}") from error
 
@@ -153,7 +153,7 @@ probe_option = click.option(
 
 
 def elsewhere(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command what says on which hosts it works."""
+    """Give a command the options for the hosts on which it works."""
     for given in (skip_option, host_option, ssh_option):
         command = given(command)
     return command

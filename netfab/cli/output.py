@@ -11,7 +11,7 @@ from typing import Any
 
 from netfab.errors import NetfabError
 
-# What they print, they have done: they go on, and it is said on stderr.
+# The output of these reports what they have done: they continue, and the loss is reported on stderr.
 THAT_CHANGE = frozenset({
     "apply", "attach", "bridge", "destroy", "detach", "kill", "pause", "reconcile", "recover", "restart",
     "rm", "start", "stop", "unpause", "uplink", "confirm", "pull", "push", "tag", "rmi", "prune", "import",
@@ -23,11 +23,11 @@ class Output(io.FileIO):
     """The file behind sys.stdout; `lost` is why it could not be written to."""
 
     lost: OSError | None = None
-    diverts = False  # to stderr, once it is lost; else whoever writes is told
+    diverts = False  # to stderr, once stdout is lost; otherwise write raises
     muted = False
 
     def write(self, data: Any, /) -> int:  # anything with bytes: a type for that came with Python 3.12
-        """As of any file, but for what is above."""
+        """As for any file, except as said above."""
         if self.lost is None:
             try:
                 return super().write(data)
@@ -42,7 +42,7 @@ class Output(io.FileIO):
 
 
 def standard_output() -> Output:
-    """From now on sys.stdout is that."""
+    """Make that sys.stdout."""
     _open_what_is_closed()
     output = Output(sys.stdout.fileno(), "w", closefd=False)
     sys.stdout = io.TextIOWrapper(
@@ -55,16 +55,16 @@ def standard_output() -> Output:
 
 
 def _open_what_is_closed() -> None:
-    """Descriptors 0, 1 and 2, or what is opened next would be one of them, and be written to."""
+    """Open descriptors 0, 1 and 2 if closed, or the next file opened would become one, and be written to."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            fd = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free one
             os.set_inheritable(fd, True)
             setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def error_of(lost: OSError, done: bool) -> NetfabError | None:
-    """What to say of it; None where it is a pipe that nobody reads on, and nothing else is to be said."""
+    """The error to report; None for a pipe without readers, when nothing is to be reported."""
     if lost.errno == EPIPE and not done:
         return None
     told = "; what was done is above" if done else ""

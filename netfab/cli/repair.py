@@ -58,7 +58,7 @@ def drift_command(ctx: click.Context, name: str | None, everything: bool, output
 
 
 def _named(name: str | None, everything: bool, where: Any) -> list[str]:
-    """The fabric that is meant, or all of this host. Raises StoreError where these were lost."""
+    """The fabrics meant, or all of this host. Raises StoreError if these were lost."""
     from netfab import fabric
 
     if name and everything:
@@ -72,7 +72,7 @@ def _named(name: str | None, everything: bool, where: Any) -> list[str]:
 
 
 def _drift_of(name: str, entry: Any, where: Any) -> tuple[Any, list[str]]:
-    """What is not as it was applied, and what is to be warned of. Raises NotReached with what is known."""
+    """The differences from what was applied, and warnings. Raises NotReached with what is known."""
     from netfab import fabric
 
     if entry is None:

@@ -15,15 +15,15 @@ from netfab.errors import RUN, ContainerFailed, Interrupted, NetfabError, Severa
 if TYPE_CHECKING:
     from netfab.images import Image
 
-FAILED = 125  # exit status where it is not the program's: docker's own
-_OPTIONS = {  # what a topology file calls it, and how it is written here
+FAILED = 125  # exit status for errors before the program runs: docker's
+_OPTIONS = {  # keys of a topology file, and the options here
     "mac": "--mac-address", "mode": "--network", "pids": "--pids-limit", "sysctls": "--sysctl",
 }  # fmt: skip
-_OF_SEVERAL = {  # what several options are for, by their words
+_OF_SEVERAL = {  # keys of several options, by the words of their values
     "ip": {"ip": "--ip", "ip6": "--ip6"},
     "mounts": {"volumes": "--volume", "mounts": "--mount"},
 }
-_UNLIMITED = {"memory": ("0",), "cpus": ("0",), "pids": ("0", "-1")}  # as docker has it
+_UNLIMITED = {"memory": ("0",), "cpus": ("0",), "pids": ("0", "-1")}  # as in docker
 _AS_TYPED = ("memory", "cpus", "pids", "user", "workdir", "hostname", "restart")  # keys of a topology file
 _LISTS = ("publish", "cap_add", "cap_drop", "dns")
 _FLAGS = ("read_only", "init")
@@ -125,7 +125,7 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     except foreground.Detached:
         return 0
     if words["remove"]:
-        with suppress(NoSuchNode):  # a `prune` was first
+        with suppress(NoSuchNode):  # a `prune` came first
             containers.remove([name], where)
     if found.oom:
         click.echo(f"{name} was killed: it was out of memory", err=True)
@@ -135,7 +135,7 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
 
 
 def _image_stays(image: str, where: Any) -> AbstractContextManager[object]:
-    """Within this nobody removes it: once the container is there, it is used."""
+    """A context in which nobody removes it: once the container exists, it is in use."""
     if image == "host":
         return nullcontext()
     from netfab.images.locks import using
@@ -144,7 +144,7 @@ def _image_stays(image: str, where: Any) -> AbstractContextManager[object]:
 
 
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
-    """What the words mean; the image by its digest."""
+    """What the words mean, with the image by its digest."""
     from netfab.imperative import containers
     from netfab.topology.default import Wanted
     from netfab.topology.schema import ByCommand
@@ -171,7 +171,7 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
 
 
 def _keys(words: dict[str, Any]) -> dict[str, Any]:
-    """The keys that a topology file would have, but for those of its network."""
+    """The keys that a topology file would have, except for those of its network."""
     typed = (key for key in _AS_TYPED if words[key] not in _UNLIMITED.get(key, ()))
     keys: dict[str, Any] = {key: words[key] for key in typed}
     keys |= {key: list(words[key]) for key in _LISTS}
@@ -199,7 +199,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def _network(words: dict[str, Any]) -> dict[str, Any]:
-    """Its mode, or its port on a network. Raises NetfabError for both."""
+    """Its mode, or its port on a network. Raises NetfabError if both are given."""
     from netfab.topology.default import on_its_network
 
     port = {"mac": words["mac"], "ip": [words[key] for key in _addresses(words)]}
@@ -213,7 +213,7 @@ def _network(words: dict[str, Any]) -> dict[str, Any]:
 
 
 def _addresses(words: dict[str, Any]) -> list[str]:
-    """Which of its addresses were typed. Raises NetfabError for one of the other family."""
+    """The typed addresses. Raises NetfabError for one of the other family."""
     for key, family, other in (("ip", 4, "ip6"), ("ip6", 6, "ip")):
         text = words[key]
         if text and (":" in text) != (family == 6):
@@ -228,7 +228,7 @@ def _is_mode(network: str) -> bool:
 
 
 def _image(words: dict[str, Any], where: Any) -> str:
-    """`host`, a directory, or an id of what is here. Raises NetfabError where nothing says what to run."""
+    """`host`, a directory, or the id of an image that is here. Raises NetfabError if no program is given."""
     image, program = words["image"], words["entrypoint"] or words["command"]
     if image != "host":
         found = _brought(image, words["pull"], where)
@@ -250,7 +250,7 @@ def _brought(image: str, when: str, where: Any) -> Image:
 
 
 def _in_words_of_options(error: NetfabError, words: dict[str, Any]) -> NetfabError:
-    """What is wrong with a key, as what is wrong with the option that it came from."""
+    """An error about a key, as one about the option that it came from."""
     from netfab.topology.default import WrongWord
 
     for each in error.errors if isinstance(error, Several) else (error,):

@@ -31,14 +31,14 @@ _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 def show_changes(
     changes: Iterable[Change], done: bool, source: str, titles: Mapping[str, str] = _NONE
 ) -> None:
-    """One line for each, and the closing line. `titles`: of guests, in place of their ids."""
+    """One line for each, and the closing line. `titles`: of guests, shown instead of their ids."""
     show_described(describe(changes), done, source, titles)
 
 
 def show_described(
     found: Sequence[Mapping[str, Any]], done: bool, source: str, titles: Mapping[str, str] = _NONE
 ) -> None:
-    """The same, of changes as `describe` has them; those with a `host` tell it."""
+    """The same for changes in the form of `describe`; a change's `host` is shown."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for change in found:
         sign = _SIGNS[change["action"]]
@@ -53,14 +53,14 @@ def show_described(
 
 
 def titled(text: str, titles: Mapping[str, str]) -> str:
-    """The text with guests as people call them."""
+    """The text with guests' displayed names."""
     for label, title in titles.items():
         text = text.replace(label, title)
     return text
 
 
 def closing(counts: Mapping[str, int], done: bool, source: str) -> str:
-    """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
+    """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that there is nothing to do."""
     if not counts:
         return f"No changes. The kernel matches {printable(source)}."
     create, change, delete, replace = (counts.get(action, 0) for action in _SIGNS)
@@ -71,14 +71,14 @@ def closing(counts: Mapping[str, int], done: bool, source: str) -> str:
 
 
 def say_gone(gone: Iterable[Attachment]) -> None:
-    """On stderr, what was attached to guests that there are no more."""
+    """On stderr, what was attached to guests that no longer exist."""
     for one in gone:
         told = f"{one.interface} of {one.title} is forgotten: that guest is gone"
         click.echo(printable(told), err=True)
 
 
 def say_inhabitants(left: Sequence[Mapping[str, Any]]) -> None:
-    """On stderr, which processes are still in nodes that are gone."""
+    """On stderr, the processes still in nodes that are gone."""
     for name in dict.fromkeys(one["namespace"] for one in left):
         pids = [str(one["pid"]) for one in left if one["namespace"] == name]
         are = "1 process is" if len(pids) == 1 else f"{len(pids)} processes are"
@@ -105,7 +105,7 @@ def show_data(data: Any, output: str, table: Callable[[], Iterable[Sequence[str]
 
 
 def show_table(rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as they need to be; never cut. A row is one line, whatever is in it."""
+    """Columns as wide as needed; never truncated. A row is one line, whatever it contains."""
     table = [[printable(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in row] for row in rows]
     if not table:
         return
@@ -115,7 +115,7 @@ def show_table(rows: Iterable[Sequence[str]]) -> None:
 
 
 def progress_bar() -> Progress:
-    """A line on stderr that says how far it is; nothing when stderr is no terminal."""
+    """A progress line on stderr; nothing if stderr is no terminal."""
     if not sys.stderr.isatty():
         return no_progress
 
@@ -129,6 +129,6 @@ def progress_bar() -> Progress:
 
 
 def size(number: float) -> str:
-    """Bytes with three digits, as docker has memory: 1.21MiB."""
+    """Bytes with three digits, in docker's notation for memory: 1.21MiB."""
     power = min((int(number).bit_length() - 1) // 10, 3) if number >= 1 else 0
     return f"{number / 1024**power:.4g}{('B', 'KiB', 'MiB', 'GiB')[power]}"

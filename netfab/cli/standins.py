@@ -19,7 +19,7 @@ from typing import Any
 
 
 class StandIn(ModuleType):
-    """In the place of a module of that name, with some of what it has."""
+    """Stands for a module of that name, with some of its content."""
 
     def __init__(self, name: str, **given: object) -> None:
         super().__init__(name)
@@ -27,13 +27,13 @@ class StandIn(ModuleType):
         vars(self).update(given)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__path__":  # which `from … import` asks: it is no package
+        if name == "__path__":  # `from … import` asks for this: it is no package
             raise AttributeError(name)
         self.leave()
         return getattr(import_module(self.__name__), name)
 
     def leave(self) -> None:
-        """From now on whoever imports the module gets it."""
+        """Make imports find the module itself again."""
         if sys.modules.get(self.__name__) is not self:
             return
         if self._before is None:
@@ -43,7 +43,7 @@ class StandIn(ModuleType):
 
 
 class Pattern:
-    """An expression that is compiled when it is used."""
+    """A regular expression that is compiled on first use."""
 
     def __init__(self, *asked: Any) -> None:
         self._asked = asked
@@ -57,17 +57,17 @@ class Pattern:
 
 
 def import_click() -> None:
-    """The command's first import."""
+    """The command's first import of click."""
     uuid = StandIn("uuid", UUID="uuid.UUID")  # for an annotation, in which a type may be a text
     inspect = StandIn("inspect", cleandoc=_cleandoc, isfunction=_is_function)
     gettext = StandIn("gettext", gettext=_as_it_is, ngettext=_one_or_many)
     with _standing_in(uuid, inspect, gettext):
         import click as click
-    del uuid.UUID  # who asks later gets the class
+    del uuid.UUID  # later users get the class
 
 
 def import_yaml() -> None:
-    """Before a file is read."""
+    """To be called before a file is read."""
     import re
 
     expressions = StandIn("re", **{**vars(re), "compile": Pattern})

@@ -15,7 +15,7 @@ _RIGHT = "--mount type=bind,source=/here,target=/there[,readonly]"
 
 
 def mounts_of(volumes: tuple[str, ...], mounts: tuple[str, ...]) -> Iterator[str]:
-    """As a topology file has them, relative to the working directory. Raises NetfabError."""
+    """As in a topology file, relative to the working directory. Raises NetfabError."""
     for text in (*volumes, *map(_mount, mounts)):
         yield os.path.abspath(text) if text[:1] == "." else text
 

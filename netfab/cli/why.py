@@ -59,7 +59,7 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
 
 
 def _end(word: str, where: Any) -> tuple[str, str]:
-    """The fabric that is named or known, or "", and the end; a guest of `attach` by its label."""
+    """The fabric named or known, or "", and the end; a guest of `attach` by its label."""
     from netfab.nodes.by_name import guest_of
     from netfab.topology.adhoc import NAME
 
@@ -70,7 +70,7 @@ def _end(word: str, where: Any) -> tuple[str, str]:
 
 
 def _in_words_of_people(line: str, titles: Mapping[str, str]) -> str:
-    """With what guests are called in place of their labels, which have long ids."""
+    """With guests' displayed names instead of their labels, which have long ids."""
     for label, title in titles.items():
         line = line.replace(label, title)
     return line
@@ -82,7 +82,7 @@ def _check(fabric: str, source: str, other: str, target: str, port: str | None) 
     from netfab.topology.checks import parsed_check
     from netfab.topology.grammar import Wrong
 
-    # A guest's label is nothing that a sentence may have: it is put in afterwards.
+    # A guest's label can't be in a sentence: it is put in afterwards.
     ends = "a" if fabric == NAME else source, "b" if other == NAME else target
     try:
         check = parsed_check(
@@ -95,7 +95,7 @@ def _check(fabric: str, source: str, other: str, target: str, port: str | None) 
 
 
 def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
-    """fabric, other: those of A and of B; "" where none is named."""
+    """fabric, other: those of A and of B; "" if not named."""
     from netfab.diagnose.this_host import Here
     from netfab.diagnose.why import hosts_of, why
     from netfab.nodes.by_name import NoSuchNode, node_of
@@ -120,13 +120,13 @@ def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
             reached = greeted(together, entry.name, optional=entry.hosts.keys() - needed)
             hosts = {host: There(together, host, entry.name) for host in entry.hosts if host in reached}
             return why(check, entry.name, entry.summary, hosts, entry.file)
-    if check.source == "host":  # the fabric is that of B
+    if check.source == "host":  # the fabric is B's
         record, _, _ = node_of(end, where)
     else:
         record, _, _ = node_of(source, where)
     summary = json.loads(record.summary)
     if not other and check.target not in summary["nodes"]:
-        with suppress(NoSuchNode):  # an address, `host`, `internet`, or nobody
+        with suppress(NoSuchNode):  # an address, `host`, `internet`, or unknown
             other = node_of(end, where)[0].name
             end = f"{other}/{end}"
     if other in ("", record.name):
@@ -138,13 +138,13 @@ def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
 
 
 def _from_a_host(source: str, end: str, where: Any) -> dict[str, There]:
-    """B, where it is of a fabric on several hosts, and A stands for one or all of these."""
+    """B, if it is of a fabric on several hosts, and A stands for one or all of these."""
     far = far_nodes([end], where)
     return {name: there for name, there in far.items() if source in ("host", *there.entry.hosts)}
 
 
 def _both(summary: Mapping[str, Any], fabric: str, other: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary with the nodes and networks of another fabric, called FABRIC/NAME."""
+    """The summary, including the nodes and networks of another fabric as FABRIC/NAME."""
     return {
         **summary,
         **{

@@ -11,11 +11,11 @@ from netfab.convert.draft import Draft, Notes, Said
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 
 BRIDGES: Final = ("bridge", "ovs-bridge")
-End = tuple[str, str]  # node and interface, as the file has them
+End = tuple[str, str]  # node and interface, as in the file
 
 
 class Links:
-    """What becomes of links, in the draft. kinds, commands: of nodes by the file's names."""
+    """Translates links into the draft. kinds, commands: of nodes by the file's names."""
 
     def __init__(
         self, notes: Notes, draft: Draft, kinds: Mapping[str, str], commands: Mapping[str, list[Said]]
@@ -26,7 +26,7 @@ class Links:
         self._commands = commands
 
     def read(self, tree: Tree, path: str) -> None:
-        """One entry of `links`."""
+        """An entry of `links`."""
         link: Draft = {"endpoints": []}
         outside: str = ""
         kind = "veth"
@@ -70,7 +70,7 @@ class Links:
         return ((words["node"], words["interface"]), port) if len(words) == 2 else None
 
     def _joined(self, link: Draft, ends: list[tuple[End, Draft]], tree: Tree, path: str) -> None:
-        """Put a link, or what it is here, into the draft."""
+        """Put a link, or its counterpart here, into the draft."""
         bridges = [node for (node, _), _ in ends if self._kinds.get(node) in BRIDGES]
         for (node, interface), port in ends if bridges else ():
             if node not in bridges and (name := self._notes.known("node", node)):
@@ -93,7 +93,7 @@ class Links:
         self._draft["links"].append(link)
 
     def _addresses(self, ends: list[tuple[End, Draft]]) -> None:
-        """What `exec` gives the ends, where both are in one subnet of each family."""
+        """The addresses that `exec` gives both ends, if they share one subnet of each family."""
         found: list[tuple[Draft, str, Said, str]] = []
         for (node, interface), port in ends:
             for command in self._commands.get(node, ()):

@@ -18,16 +18,16 @@ _FORWARD = r"sysctl (?:-w )?net\.ipv[46]\.(?:conf\.all\.|ip_)?forward(?:ing)?=1"
 
 
 class Meaning(NamedTuple):
-    """What a command does, as far as it is one of those above."""
+    """What a command does, if it is one of those above."""
 
     interface: str = ""
     address: str = ""  # ADDRESS/LEN on the interface
-    route: str = ""  # as `routes` has it
+    route: str = ""  # in the form of `routes`
     forward: bool = False
 
 
 def meaning(command: str) -> Meaning | None:
-    """Meaning() of a command that netfab needs not; None of one that is another."""
+    """Meaning() for a command that netfab does not need; None for an unknown one."""
     try:
         text = " ".join(shlex.split(command, comments=True))
         if match := re.fullmatch(_ADDRESS, text):

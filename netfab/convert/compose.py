@@ -17,9 +17,9 @@ _BRIDGE_OPTIONS: Final = {
 
 
 def compose(text: bytes, file: str, name: str, environ: Mapping[str, str]) -> Converted:
-    """The topology of a compose file. name: the fabric's where the file has none.
+    """The topology of a compose file. name: the fabric's if the file has none.
 
-    Raises NetfabError where it is no YAML, or nothing of it can be carried over.
+    Raises NetfabError if it is no YAML, or nothing of it can be carried over.
     """
     notes = Notes(file)
     top = tree_of(text, environ, notes)
@@ -43,7 +43,7 @@ def compose(text: bytes, file: str, name: str, environ: Mapping[str, str]) -> Co
 
 
 def _network(tree: Tree, path: str, notes: Notes) -> Draft:
-    """A network of the file; one that is another's becomes one of this fabric."""
+    """A network of the file; an external one becomes one of this fabric."""
     found: Draft = {}
     for key, value, inner in notes.entries(tree, path):
         said = notes.text(value, inner) if type(value) is Scalar else None

@@ -22,13 +22,13 @@ _SAME: Final = {
 _PROGRAM: Final = ("image", "cmd", "entrypoint")
 _LISTS: Final = {"binds": "mounts", "ports": "publish", "cap-add": "cap_add"}
 _MAPS: Final = {"env": "env", "sysctls": "sysctls"}
-_JOINED: Final = ("exec", "binds", "ports")  # lists to which each level adds
+_JOINED: Final = ("exec", "binds", "ports")  # lists to which each level appends
 _MANAGEMENT: Final = "mgmt"
 _FOREIGN: Final = "not carried over: only linux, bridge and host are; a node without program is here"
 
 
 def containerlab(text: bytes, file: str, name: str, environ: Mapping[str, str]) -> Converted:
-    """The topology of a containerlab file. name: the fabric's where the file has none. Raises NetfabError."""
+    """The topology of a containerlab file. name: the fabric's if the file has none. Raises NetfabError."""
     notes = Notes(file)
     top = tree_of(text, environ, notes)
     draft: Draft = {
@@ -54,12 +54,12 @@ class _Lab:
     def __init__(self, notes: Notes, draft: Draft) -> None:
         self._notes = notes
         self._draft = draft
-        self._kinds: dict[str, str] = {}  # by the file's names of nodes
-        self._commands: dict[str, list[Said]] = {}  # `exec`, of nodes by the file's names
-        self._unmanaged: set[str] = set()  # nodes with nothing but their links
+        self._kinds: dict[str, str] = {}  # by the nodes' names in the file
+        self._commands: dict[str, list[Said]] = {}  # `exec`, by the nodes' names in the file
+        self._unmanaged: set[str] = set()  # nodes with links only
 
     def read(self, tree: Tree, path: str) -> None:
-        """Nodes first, as links are between them."""
+        """Nodes first, as links refer to them."""
         parts = {key: (value, inner) for key, value, inner in self._notes.entries(tree, path)}
         levels = ("defaults", "kinds", "groups")
         shared: dict[str, Tree] = {key: parts.pop(key)[0] for key in levels if key in parts}
@@ -74,7 +74,7 @@ class _Lab:
             self._rest(self._draft["nodes"][self._notes.known("node", written)], commands)
 
     def management(self, tree: Tree, path: str) -> None:
-        """The network that every node has eth0 on."""
+        """The network of every node's eth0."""
         network: Draft = self._draft["networks"].setdefault(self._management(tree, path), {})
         for key, value, inner in self._notes.entries(tree, path):
             if key in ("ipv4-subnet", "ipv6-subnet") and (said := self._notes.text(value, inner)) is not None:
@@ -146,7 +146,7 @@ class _Lab:
             notes.leave(tree, path)
 
     def _rest(self, node: Draft, commands: list[Said]) -> None:
-        """The commands whose effect no link's end has."""
+        """The commands that no link's end took over."""
         for command in commands:
             meant = meaning(command)
             if meant is None or meant.address:
@@ -158,7 +158,7 @@ class _Lab:
 
 
 def _words(text: str) -> list[str]:
-    """A command's; those of one that no shell would read stay one."""
+    """A command's words; a single one if no shell could parse it."""
     try:
         return shlex.split(text) or [text]
     except ValueError:
@@ -166,7 +166,7 @@ def _words(text: str) -> list[str]:
 
 
 def _inherited(own: Map, shared: Mapping[str, Tree]) -> Map:
-    """A node on top of its group, its kind and the defaults."""
+    """A node's settings on top of its group's, its kind's and the defaults."""
     levels: list[Any] = [shared.get("defaults")]
     for section, key in (("kinds", "kind"), ("groups", "group")):
         name = own.values.get(key)

@@ -21,7 +21,7 @@ Draft = dict[str, Any]  # of dicts, lists and Said
 
 
 class Said(str):
-    """A text of the draft that knows where the other file says it."""
+    """A text of the draft, with its place in the other file."""
 
     at: Location
 
@@ -43,30 +43,30 @@ class Left(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """A topology's text, and what of the other file is not in it."""
+    """A topology's text, and what it leaves out of the other file."""
 
     text: str
     left: tuple[Left, ...]
 
 
 class Notes:
-    """A file of another tool being read: its places, and what is left out of it."""
+    """The reading of another tool's file: its places, and what is left out."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.left: list[Left] = []
-        self._keys: dict[str, Tree] = {}  # the places of keys, by their paths
-        self._names: dict[str, str] = {}  # ours, by what they are in the file with the kind before it
+        self._keys: dict[str, Tree] = {}  # the places of keys, by path
+        self._names: dict[str, str] = {}  # our names, by kind and name in the file
         self._taken = {*NO_NODE_NAMES}
 
     def leave(self, tree: Tree, path: str, reason: str = "") -> None:
-        """Say that this is not in the topology."""
+        """Record that this is not in the topology."""
         place = self._keys.get(path, tree)
         at = Location(self.file, place.line, place.column, path)
         self.left.append(Left(at, reason or "not carried over"))
 
     def said(self, text: str, tree: Tree, path: str) -> Said:
-        """A text that comes from there."""
+        """A text with that place."""
         said = Said(text)
         said.at = Location(self.file, tree.line, tree.column, path)
         return said
@@ -105,7 +105,7 @@ class Notes:
             self.leave(tree, path, "not carried over: a map is expected here")
 
     def renamed(self, names: Mapping[str, str], key: str, tree: Tree, path: str, into: Draft) -> None:
-        """Put the text of a key that only has another name here; any other key is left out."""
+        """Move a key that only has another name here, if its value is a text; others are left out."""
         said = self.text(tree, path) if key in names else None
         if said is not None:
             into[names[key]] = said
@@ -113,7 +113,7 @@ class Notes:
             self.leave(tree, path)
 
     def fabric(self, tree: Tree | None, path: str, default: str) -> str:
-        """What the fabric is called: as the file says, as far as that is a name."""
+        """The fabric's name: the file's, as far as it is valid."""
         written = self.text(tree, path)
         name = proposed_name(written or default)
         if not name or name in NO_FABRIC_NAMES:
@@ -123,7 +123,7 @@ class Notes:
         return name
 
     def name(self, kind: str, written: str, tree: Tree, path: str) -> str:
-        """What a node or a network of the file is called here: always the same, and no two alike."""
+        """The name here of the file's node or network: always the same, and unique."""
         key = f"{kind} {written}"
         if key not in self._names:
             base = proposed_name(written) or kind
@@ -138,12 +138,12 @@ class Notes:
         return self._names[key]
 
     def known(self, kind: str, written: str) -> str | None:
-        """The same, where it has been named already."""
+        """The same, if it has a name already."""
         return self._names.get(f"{kind} {written}")
 
 
 def settled(draft: Draft, notes: Notes) -> Converted:
-    """The draft as a text that loads, less what the loader refuses. Raises NetfabError where none is left."""
+    """The draft as a text that loads, less what the loader refuses. Raises NetfabError if nothing is left."""
     while True:
         text = yaml_text({key: _less_empty(value) for key, value in draft.items() if value or key == "nodes"})
         try:
@@ -157,7 +157,7 @@ def settled(draft: Draft, notes: Notes) -> Converted:
 
 
 def _without(draft: Draft, errors: Sequence[NetfabError], notes: Notes) -> bool:
-    """Take what the errors are about out of the draft; whether there was something."""
+    """Remove from the draft what the errors are about; whether there was anything."""
     wrong: dict[tuple[int, Any], tuple[Any, Any, str]] = {}
     for error in errors:
         found = _place(draft, error.at.path if error.at else "")
@@ -171,7 +171,7 @@ def _without(draft: Draft, errors: Sequence[NetfabError], notes: Notes) -> bool:
 
 
 def _place(draft: Draft, path: str) -> tuple[Any, Any] | None:
-    """What a path of the loader's leads to: its holder in the draft, and its key. A link is one thing."""
+    """The place in the draft of a path in the loader's errors: holder and key. A link is one thing."""
     here: Any = draft
     found: tuple[Any, Any] | None = None
     while path and not (found and here is not draft and found[0] is draft.get("links")):
@@ -197,14 +197,14 @@ def _begins(path: str, name: str) -> bool:
 
 
 def _less_empty(value: Any) -> Any:
-    """The same without lists of nothing."""
+    """The same without empty lists."""
     if isinstance(value, dict):
         return {key: _less_empty(each) for key, each in value.items() if each != []}
     return [_less_empty(each) for each in value] if isinstance(value, list) else value
 
 
 def _origin(value: Any) -> Location | None:
-    """Where the first text of a part of the draft is from."""
+    """The place of the first text in a part of the draft."""
     if isinstance(value, Said):
         return value.at
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

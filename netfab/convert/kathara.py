@@ -24,12 +24,12 @@ _NOT_BRIDGED: Final = "not carried over: a port is published to where its device
 
 
 class Lab(NamedTuple):
-    """A lab's directory, as far as it counts."""
+    """A lab's directory, as far as it is read."""
 
     conf: bytes
-    file: str  # lab.conf, as it is named
-    startups: Mapping[str, bytes] = {}  # by their names: `pc1.startup`, `shared.startup`
-    trees: Mapping[str, Sequence[str]] = {}  # by device: the files below its directory, relative to it
+    file: str  # path of lab.conf, as shown
+    startups: Mapping[str, bytes] = {}  # by name: `pc1.startup`, `shared.startup`
+    trees: Mapping[str, Sequence[str]] = {}  # by device: the files in its directory, as relative paths
 
 
 class Setting(NamedTuple):
@@ -41,9 +41,9 @@ class Setting(NamedTuple):
 
 
 def kathara(lab: Lab, name: str) -> Converted:
-    """The topology of a lab. name: the fabric's where the lab has none.
+    """The topology of a lab. name: the fabric's if the lab has none.
 
-    Raises NetfabError where nothing of it can be carried over.
+    Raises NetfabError if nothing of it can be carried over.
     """
     notes = Notes(lab.file)
     text = lab.conf.decode(errors="replace")
@@ -124,7 +124,7 @@ def _set(setting: Setting, draft: Draft, notes: Notes) -> None:
 
 
 def _finish(device: str, node: Draft, lab: Lab) -> None:
-    """What its startup files say; Kathara's devices forward, and their programs wait for commands."""
+    """Apply its startup files; Kathara's devices forward, and their programs wait for commands."""
     ports = {str(port["name"]): port for port in node.get("networks", {}).values() if "name" in port}
     for file in ("shared.startup", f"{device}.startup"):
         _start(Notes(file), lab.startups.get(file, b"").decode(errors="replace"), node, ports)
@@ -141,7 +141,7 @@ def _finish(device: str, node: Draft, lab: Lab) -> None:
 
 
 def _start(notes: Notes, text: str, node: Draft, ports: Mapping[str, Draft]) -> None:
-    """A startup file: addresses and routes are keys; what is left is run in one piece, by a shell."""
+    """A startup file: addresses and routes become keys; the rest is run in one piece, by a shell."""
     rest: list[str] = []
     first: Said | None = None
     for number, line in enumerate(text.splitlines(), 1):
@@ -160,7 +160,7 @@ def _start(notes: Notes, text: str, node: Draft, ports: Mapping[str, Draft]) -> 
 
 
 def _subnets(network: str, draft: Draft) -> Draft:
-    """A network's subnets by the addresses on it: of each family the one that most of them are in."""
+    """A network's subnets by the addresses on it: of each family the most frequent one."""
     found: dict[int, list[str]] = {}
     for node in draft["nodes"].values():
         ip = node.get("networks", {}).get(network, {}).get("ip", "none")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from netfab.convert.draft import Draft, Notes, Said
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 
-_SAME: Final = {  # texts that mean the same by another name
+_SAME: Final = {  # equivalent values
     "image": "image",
     "hostname": "hostname",
     "user": "user",
@@ -72,7 +72,7 @@ class Services:
         }
 
     def service(self, tree: Tree, path: str) -> Draft:
-        """A node; what has no counterpart is left out by name."""
+        """A node; keys without a counterpart are reported by name."""
         node: Draft = {}
         keys = [key for key, _, _ in self._notes.entries(tree, path)]
         for key, value, inner in self._notes.entries(tree, path):
@@ -94,7 +94,7 @@ class Services:
         return node
 
     def _arguments(self, tree: Tree, path: str, node: Draft) -> None:
-        """A text is split as by a shell, and run by none."""
+        """A text is split as by a shell, but not run by one."""
         key = path.rpartition(".")[2]
         if type(tree) is not Scalar:
             node[key] = self._notes.texts(tree, path)

@@ -12,7 +12,7 @@ from netfab.topology.tree import Map
 
 
 def tree_of(text: bytes, environ: Mapping[str, str], notes: Notes) -> Map:
-    """The file's map. A variable that is not set is empty, as it is to others. Raises NetfabError."""
+    """The file's map. A variable that is not set is empty, as in the other tools. Raises NetfabError."""
     known = dict(environ)
     for line, row in enumerate(text.decode(errors="replace").splitlines(), 1):
         for match in re.finditer(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}", row.partition(" #")[0]):

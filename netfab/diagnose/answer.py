@@ -11,16 +11,16 @@ from netfab.tuples import NamedTuple
 
 
 class Answer(NamedTuple):
-    """Whether it does, how far, and the first thing that is wrong."""
+    """Whether it is reached, the way as far as it goes, and the first thing that is wrong."""
 
     reaches: bool
     hops: tuple[Hop, ...]
     cause: Finding | None
-    unseen: str = ""  # why the rest of a way that reaches is not known
+    unseen: str = ""  # why the rest of a working way is not known
 
 
 def lines(check: Check, answer: Answer) -> Iterator[str]:
-    """The answer as it is printed."""
+    """The answer as printed."""
     on = f" on {check.protocol}/{check.port}" if check.port else ""
     if answer.reaches:
         yield f"{check.source} reaches {check.target}{on}{', but' if answer.cause else ''}"

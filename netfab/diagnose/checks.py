@@ -25,32 +25,32 @@ from netfab.system.rest import rest
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, known_record, need_root, read_store
 
-_AT_ONCE = 32  # attempts; most of one is waiting
-# Seconds between two tries of what is to hold `within` a time: nobody tells that somebody answers by now.
+_AT_ONCE = 32  # attempts, most of which just wait
+# Seconds between two tries of a check with `within`: there is no event when something begins to answer.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 
 
 class _Node(NamedTuple):
-    """The inside of a node, or of the host."""
+    """A node's namespace, or the host's."""
 
     netns: int
-    names: Mapping[str, tuple[str, ...]]  # of its hosts file
+    names: Mapping[str, tuple[str, ...]]  # from its hosts file
 
 
 class _Answer(NamedTuple):
-    """Who answered, or why nobody did."""
+    """Who answered, or why there was no answer."""
 
     address: Address | None
     reason: str = ""
 
 
 def tried(fabric: str, trials: Sequence[Trial], where: Where = HERE) -> list[Verdict]:
-    """What comes of each, of a fabric on this host. Raises NetfabError where it isn't there."""
+    """The verdict on each, for a fabric on this host. Raises NetfabError if it does not exist."""
     need_root("check")
     with read_store(where) as store:
         nodes = json.loads(known_record(store, fabric, where).summary)["nodes"]
     inside: dict[str, _Node] = {}
-    gone: dict[str, str] = {}  # why
+    gone: dict[str, str] = {}  # the reasons
     with ExitStack() as stack, ThreadPoolExecutor(_AT_ONCE) as threads:
         for name in {end for trial in trials for end in (trial.source, trial.receiver) if end}:
             try:
@@ -87,7 +87,7 @@ def _opened(fabric: str, name: str, node: Mapping[str, Any] | None, where: Where
 
 
 def _together(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """Echoes of one node are sent together; everything else is tried by itself."""
+    """Echoes of one node are sent together; everything else is tried separately."""
     alone: list[list[Trial]] = []
     echoes: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -99,7 +99,7 @@ def _together(trials: Iterable[Trial]) -> list[list[Trial]]:
 
 
 def _judged(trials: Sequence[Trial], inside: Mapping[str, _Node]) -> list[tuple[Trial, Verdict]]:
-    """In a thread of its own, which is in the source's namespace from here on."""
+    """Runs in a thread of its own, which stays in the source's namespace."""
     source = inside[trials[0].source]
     linux.setns(source.netns, linux.CLONE_NEWNET)
     targets = {trial: _addresses(trial, source) for trial in trials}
@@ -118,7 +118,7 @@ def _judged(trials: Sequence[Trial], inside: Mapping[str, _Node]) -> list[tuple[
 
 
 def _addresses(trial: Trial, source: _Node) -> tuple[Address, ...]:
-    """Where a program in the source would look: by its hosts file; to be unreachable, all are to be."""
+    """The addresses a program in the source would use: by its hosts file; to be unreachable, all must be."""
     names = source.names.get(trial.target, ()) if trial.reaches else ()
     return tuple(map(ip_address, names or trial.addresses))
 
@@ -141,7 +141,7 @@ def _verdict(trial: Trial, answer: _Answer, seconds: float) -> Verdict:
 
 
 def _attempt(trial: Trial, addresses: Sequence[Address], receiver: int | None) -> _Answer:
-    """The first address that answers as it should; else who refused it, or why the first did not."""
+    """The first address that answers as expected; else who refused it, or why the first did not answer."""
     if not addresses:
         return _Answer(None, f"{trial.target} has no address")
     answers = []
@@ -161,7 +161,7 @@ def _attempt(trial: Trial, addresses: Sequence[Address], receiver: int | None) -
 
 
 def _other_way(address: Address, via: Iterable[str]) -> str:
-    """Why the way to an address is not the one through any of those."""
+    """Why the way to an address leads through none of those."""
     way = hops(address, SILENT)
     if set(map(ip_address, via)) & set(way[:-1]):
         return ""

@@ -10,7 +10,7 @@ from netfab.objects.view import FORWARDING, Link, Space
 from netfab.objects.wire import AF_BRIDGE
 from netfab.tuples import NamedTuple
 
-EVERYBODY = "00:00:00:00:00:00"  # where a tunnel sends what is for all, or for somebody unknown
+EVERYBODY = "00:00:00:00:00:00"  # to which a tunnel sends broadcasts and frames to unknown addresses
 
 
 class Hop(NamedTuple):
@@ -21,11 +21,11 @@ class Hop(NamedTuple):
     over: str
     to: Place
     into: str
-    narrow: Finding | None  # what passes no frames as large as the interface sends
+    narrow: Finding | None  # what drops frames as large as the interface sends
 
 
 def across(world: World, place: Place, space: Space, link: Link, towards: str) -> tuple[Hop, int]:
-    """Over a cable or a bridge to who has an address; and by which of its links it comes in."""
+    """Over a cable or a bridge to the holder of an address; and the link by which it arrives."""
     cable = world.cables.get((place, link.name))
     if not (link.up and link.carrier):
         raise down(world, place, link, cable)
@@ -64,7 +64,7 @@ def across(world: World, place: Place, space: Space, link: Link, towards: str) -
 
 
 def _holder(world: World, place: Place, address: str, link: Link) -> tuple[Place, Link]:
-    """Who has an address: who should, else whoever does."""
+    """The holder of an address: the planned one, else any."""
     owner = world.owners.get(address)
     places = [owner.place] if owner else []
     places += [Place(host, node) for host, view in world.views.items() for node in view.spaces]
@@ -89,7 +89,7 @@ def _holder(world: World, place: Place, address: str, link: Link) -> tuple[Place
 def _known_as(
     world: World, place: Place, space: Space, link: Link, address: str, to: Place, into: Link
 ) -> None:
-    """Whom this one takes to have the address."""
+    """Whom this one's neighbour table says has the address."""
     if not (into.up and into.carrier):
         raise down(world, to, into, world.cables.get((to, into.name)))
     for entry in space.entries:
@@ -105,7 +105,7 @@ def _known_as(
 def _bridge_of(
     world: World, place: Place, link: Link, cable: Cable | None
 ) -> tuple[Place, Link, Link | None]:
-    """The bridge that a link leads to: on which host, which, and by which of its ports."""
+    """The bridge that a link leads to: its host, its name, and the port."""
     if place.node == HOST and link.kind == "bridge":
         return place, link, None
     if cable is None:
@@ -132,7 +132,7 @@ def _bridge_of(
 
 
 def _forwarded_to(world: World, first: Place, bridge: Link, into: Link, out: Link, to: Place) -> None:
-    """Where the bridge takes that MAC to be."""
+    """Where the bridge forwards that MAC."""
     space = namespace_of(world, first)
     for entry in space.entries:
         if entry.family == AF_BRIDGE and entry.mac == into.mac and entry.fixed and entry.link != out.ifindex:
@@ -145,7 +145,7 @@ def _forwarded_to(world: World, first: Place, bridge: Link, into: Link, out: Lin
 
 
 def _tunnel(world: World, here: str, bridge: Link, into: Link, there: str) -> Link:
-    """The tunnel from a bridge to another host, which must know who is behind which peer."""
+    """The tunnel from a bridge to another host, which must have an entry for the peer."""
     name = world.tunnels.get((here, bridge.name), "")
     space = namespace_of(world, Place(here, HOST))
     tunnel = space.link(name) if name else None
@@ -179,7 +179,7 @@ def _tunnel(world: World, here: str, bridge: Link, into: Link, there: str) -> Li
 
 
 def _narrow(link: Link, place: Place, others: list[tuple[Place, Link]]) -> Finding | None:
-    """What is larger than a bridge's port lets pass vanishes without a word: which port."""
+    """The bridge port that silently drops frames larger than its MTU."""
     for where, other in others:
         if 0 < other.mtu < link.mtu:
             return Finding(

@@ -15,11 +15,11 @@ from netfab.tuples import NamedTuple
 
 
 class Crossing(NamedTuple):
-    """Who sends the packet to whom, and the bridges that a host has it from and sends it to; "" for none."""
+    """Sender and receiver of a packet, and the host's bridges that it comes from and goes to; "" for none."""
 
     sender: str
     receiver: str
-    networks: Mapping[str, Any]  # as the summary has them; of another fabric: `other/lan`
+    networks: Mapping[str, Any]  # as in the summary; of another fabric: `other/lan`
     into: str
     out: str
 
@@ -29,7 +29,7 @@ class Crossing(NamedTuple):
 
 
 def dropped_by(place: Place, end: Dropped, crossing: Crossing, file: str) -> Finding:
-    """What the rule means that a packet ended at in that namespace. file: the fabric's, or ""."""
+    """The finding for a rule that dropped a packet in that namespace. file: the fabric's, or ""."""
     if not end.table.startswith(table_name("")):
         rule = f"`{end.rule}`" if end.rule else "its policy is drop"
         return Finding(
@@ -50,7 +50,7 @@ def dropped_by(place: Place, end: Dropped, crossing: Crossing, file: str) -> Fin
 
 
 def _in_the_clear(place: Place, end: Dropped) -> Finding | None:
-    """What the kernel's ESP should have encrypted, and did not."""
+    """What the kernel's ESP should have encrypted, but did not."""
     states_and_policies = by(place, "esp", "ipsec")
     if end.chain == "clear":
         return Finding(
@@ -91,7 +91,7 @@ def _of_the_firewall(host: str, end: Dropped, crossing: Crossing, file: str) -> 
 
 
 def _told(network: str, file: str) -> str:
-    """The network, and where the file has it: `network lan (shop.yaml:3:3)`."""
+    """The network, with its place in the file: `network lan (shop.yaml:3:3)`."""
     written = _written(network, file)
     return f"network {network}{f' ({written.at.own})' if written else ''}"
 
@@ -106,7 +106,7 @@ def _why_closed(network: str, file: str) -> str:
 
 
 def _written(network: str, file: str) -> Network | None:
-    """As the file has it now, if that can still be read."""
+    """The place in the current file, if it can still be read."""
     from netfab.files.loading import load
 
     with suppress(NetfabError):

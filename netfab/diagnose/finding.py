@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from netfab.objects.view import View
 from netfab.tuples import NamedTuple
 
-HOST = ""  # the namespace of a host itself, among its spaces
+HOST = ""  # a host's own namespace, among the spaces
 
 
 class Place(NamedTuple):
-    """A namespace: a node's, or, with no node, a host's."""
+    """A namespace: a node's, or, without a node, a host's."""
 
     host: str
     node: str
 
 
 class Traces(NamedTuple):
-    """How a cause would show in what is not as it was applied: in a line with all words of one of these."""
+    """How a cause would show in the drift: a line that contains all words of one of these."""
 
     host: str = ""
     words: tuple[tuple[str, ...], ...] = ()
@@ -29,27 +29,27 @@ NO_TRACES = Traces()
 
 
 class Finding(NamedTuple):
-    """What is wrong, in the words of the file and the plan, and what would mend it."""
+    """What is wrong, in terms of the file and the plan, and what would repair it."""
 
     what: str
     cure: str = ""
-    no_route: bool = False  # which may be what the file says
+    no_route: bool = False  # which may be intended
     traces: Traces = NO_TRACES
-    unasked: str = ""  # the host that would know more, and is not reached
+    unasked: str = ""  # the host that would know more, but is not reached
 
 
 def name_of(place: Place) -> str:
-    """As people call it."""
+    """Its displayed name."""
     return place.node or (f"host {place.host}" if place.host else "the host")
 
 
 def by(place: Place, *words: str) -> Traces:
-    """The traces of what is on that host, if a line has any of these words."""
+    """Traces on that host: a line with any of these words."""
     return Traces(place.host, tuple((word,) for word in words))
 
 
 def drifted(views: Mapping[str, View], finding: Finding) -> bool:
-    """Whether something that is not as it was applied is that cause."""
+    """Whether the drift contains that cause."""
     lines = views[finding.traces.host].drift if finding.traces.words else ()
     return any(all(_says(line, word) for word in words) for line in lines for words in finding.traces.words)
 
@@ -59,5 +59,5 @@ def _says(line: str, word: str) -> bool:
 
 
 def without(place: Place) -> Traces:
-    """The traces of a node's namespace that is gone."""
+    """The traces of a missing node's namespace."""
     return Traces(place.host, (("namespace", place.node),))

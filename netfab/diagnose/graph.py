@@ -17,7 +17,7 @@ class Edge(NamedTuple):
 
 
 def edges(topology: Topology) -> Iterator[Edge]:
-    """What joins what."""
+    """The edges of the topology."""
     for node in topology.nodes.values():
         for attachment in node.attachments:
             label = "gateway" if _is_gateway(topology.networks[attachment.network], node.name) else ""

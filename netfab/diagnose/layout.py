@@ -11,17 +11,17 @@ from typing import Final
 
 from netfab.tuples import NamedTuple
 
-GAP: Final = 26  # between boxes of a row
+GAP: Final = 26  # between boxes in a row
 ROW_GAP: Final = 64  # between rows
-WIDTH: Final = 1800  # what a row is broken at
+WIDTH: Final = 1800  # where rows wrap
 _SWEEPS: Final = 6
-_MOST_MEASURED: Final = 400  # boxes among which the middle is looked for
+_MOST_MEASURED: Final = 400  # boxes in graphs whose center is searched for
 
 Neighbours = Mapping[str, Sequence[str]]
 
 
 class Box(NamedTuple):
-    """A box at its place."""
+    """A box and its position."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 def arranged(
     sizes: Mapping[str, tuple[float, float]], edges: Iterable[tuple[str, str]]
 ) -> tuple[dict[str, Box], float, float]:
-    """A place for each box by its size; and the width and height of all."""
+    """A position for each box by its size; and the overall width and height."""
     neighbours: dict[str, list[str]] = {name: [] for name in sizes}
     for a, b in edges:
         if a != b:
@@ -55,7 +55,7 @@ def arranged(
 
 
 def _parts(neighbours: Neighbours) -> list[list[str]]:
-    """What hangs together, the largest first."""
+    """The connected components, largest first."""
     left = dict.fromkeys(neighbours)
     parts = []
     while left:
@@ -67,7 +67,7 @@ def _parts(neighbours: Neighbours) -> list[list[str]]:
 
 
 def _distances(roots: Iterable[str], neighbours: Neighbours) -> dict[str, int]:
-    """How many lines it is from the nearest root to each box that can be reached."""
+    """The distance in lines from the nearest root to each reachable box."""
     found = dict.fromkeys(roots, 0)
     queue = list(found)
     for name in queue:  # grows
@@ -79,7 +79,7 @@ def _distances(roots: Iterable[str], neighbours: Neighbours) -> dict[str, int]:
 
 
 def _roots(part: Sequence[str], neighbours: Neighbours) -> list[str]:
-    """The spines, where there are some: those with most lines, and none between them; else the middle."""
+    """The spines, if any: the boxes with most lines, and none between them; else the center."""
     degrees = {name: len(set(neighbours[name])) for name in part}
     most = max(degrees.values())
     spines = [name for name in part if degrees[name] == most]
@@ -112,7 +112,7 @@ def _part(
 
 
 def _untangle(rows: list[list[str]], neighbours: Neighbours) -> None:
-    """Put each row in the order of the mean places of its neighbours, from above and from below in turn."""
+    """Sort each row by the mean position of neighbours, from above and from below in turn."""
     place = {name: index / len(row) for row in rows for index, name in enumerate(row)}
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
@@ -127,7 +127,7 @@ def _untangle(rows: list[list[str]], neighbours: Neighbours) -> None:
 
 
 def _broken(row: Sequence[str], sizes: Mapping[str, tuple[float, float]]) -> list[list[str]]:
-    """A row as lines of about the same width, none wider than a page unless one box is."""
+    """A row split into lines of similar width, none wider than a page unless a single box is."""
     total = sum(sizes[name][0] + GAP for name in row)
     most = total / -(-total // WIDTH)
     lines: list[list[str]] = [[]]

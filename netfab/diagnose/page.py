@@ -20,7 +20,7 @@ svg { display: block; margin: auto; max-width: none }
   background: #1c2733; color: #f4f7fa; border: 1px solid #5c6b7a; z-index: 1 }
 @media (prefers-color-scheme: dark) { body { background: #12181f; color: #e4ebf2 } }
 """
-# Titles become a box at the pointer, which is there at once; without scripts they stay what a browser shows.
+# Titles become a box at the pointer without delay; without scripts they remain the browser's tooltips.
 _SCRIPT: Final = """\
 const tip = document.getElementById("tip"), lines = [...document.querySelectorAll("g.line")];
 for (const title of document.querySelectorAll("svg title")) {
@@ -46,7 +46,7 @@ document.addEventListener("mousemove", event => {
 
 
 def page(picture: Picture) -> str:
-    """HTML in which pointing at a box shows its addresses, and lights its lines."""
+    """HTML in which hovering over a box shows its addresses, and highlights its lines."""
     title = escape(picture.title)
     return f"""\
 <!doctype html>

@@ -18,11 +18,11 @@ class Pcapng:
         self._interfaces: dict[str, int] = {}
 
     def head(self) -> bytes:
-        """What the file begins with."""
+        """The blocks at the beginning of the file."""
         return _block(_SECTION, struct.pack("=IHHq", _MAGIC, 1, 0, -1))
 
     def frame(self, interface: str, time: int, outgoing: bool, data: bytes) -> bytes:
-        """A frame; before the first of an interface, that. `time`: nanoseconds since 1970."""
+        """A frame; before an interface's first, the interface's block. `time`: nanoseconds since 1970."""
         before = b""
         number = self._interfaces.get(interface)
         if number is None:

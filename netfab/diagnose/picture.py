@@ -21,7 +21,7 @@ from netfab.topology.schema import (
 )
 from netfab.tuples import NamedTuple
 
-_MANY: Final = 3  # nodes at the ends of links of one node that are drawn inside of it
+_MANY: Final = 3  # nodes at a node's link ends that are drawn inside of it
 
 
 class Shape(NamedTuple):
@@ -30,12 +30,12 @@ class Shape(NamedTuple):
     name: str
     kind: str
     note: str  # a second, smaller line
-    details: tuple[str, ...]  # what is shown when it is pointed at
+    details: tuple[str, ...]  # shown on hover
     inside: tuple[Shape, ...] = ()
 
 
 class Line(NamedTuple):
-    """Between two boxes. kind: member, gateway, link or namespace."""
+    """A line between two boxes. kind: member, gateway, link or namespace."""
 
     a: str
     b: str
@@ -47,13 +47,13 @@ class Picture(NamedTuple):
     """A whole topology."""
 
     title: str
-    shapes: Mapping[str, Shape]  # by their names, which no two share
+    shapes: Mapping[str, Shape]  # by name, which is unique
     lines: tuple[Line, ...]
-    links: int  # of the topology, also those that are not drawn
+    links: int  # number of links in the topology, drawn or not
 
 
 def picture_of(topology: Topology, planned: Mapping[str, Any]) -> Picture:
-    """The topology's picture; `planned` is a plan's summary, {} where there is none."""
+    """The topology's picture; `planned` is a plan's summary, {} if there is none."""
     lines = tuple(_lines(topology, planned))
     homes = _homes(topology, lines)
     inside: dict[str, list[Shape]] = {}
@@ -75,8 +75,9 @@ def picture_of(topology: Topology, planned: Mapping[str, Any]) -> Picture:
 
 
 def _homes(topology: Topology, lines: Iterable[Line]) -> dict[str, str]:
-    """The box inside of which a node is drawn that only one line leads to: its network's, or, where it
-    has several of them at the ends of links, a node's.
+    """The box in which a node with a single line is drawn.
+
+    Its network's, or that of the node that it is linked to, if several such nodes are.
     """
     ends: dict[str, list[tuple[str, str]]] = {}
     for line in lines:
@@ -94,7 +95,7 @@ def _homes(topology: Topology, lines: Iterable[Line]) -> dict[str, str]:
 
 
 def _interfaces(node: Node, planned: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Name, network (or link) and addresses of each; as far as they are written where there is no plan."""
+    """Name, network (or link) and addresses of each; without a plan only the written ones."""
     known = planned.get("nodes", {}).get(node.name, {}).get("interfaces")
     if known is not None:
         return [(each["name"], each["network"], tuple(each["addresses"])) for each in known]
@@ -150,7 +151,7 @@ def _network(network: Network, planned: Mapping[str, Any]) -> Shape:
 
 
 def _lines(topology: Topology, planned: Mapping[str, Any]) -> Iterator[Line]:
-    """What joins what; a node's several interfaces on one network are one line."""
+    """The lines; a node's several interfaces on one network share one."""
     for node in topology.nodes.values():
         found: dict[str, list[str]] = {}
         for name, where, addresses in _interfaces(node, planned):

@@ -9,11 +9,11 @@ from typing import Final
 from netfab.diagnose.layout import Box, arranged
 from netfab.diagnose.picture import Line, Picture, Shape
 
-_LETTER: Final = 7.3  # pixels of a letter of the font that names are in
-_SMALL: Final = 6.1  # and of a note's
+_LETTER: Final = 7.3  # pixels per letter in the font of names
+_SMALL: Final = 6.1  # in that of notes
 _HEIGHT: Final = 40  # of a node
 _PAD: Final = 14
-_HEAD: Final = 34  # of a box with others inside, above them
+_HEAD: Final = 34  # height above the boxes inside a box
 _MARGIN: Final = 24
 _STYLE: Final = """\
 svg.netfab { --back: #fff; --ink: #1c2733; --soft: #5c6b7a; --node: #f4f7fa; --edge: #8fa1b3; --net: #e6f0fb;
@@ -41,7 +41,7 @@ svg.netfab { --back: #fff; --ink: #1c2733; --soft: #5c6b7a; --node: #f4f7fa; --e
 
 
 def svg(picture: Picture) -> str:
-    """An SVG document; titles of boxes and lines are what a browser shows when they are pointed at."""
+    """An SVG document; titles of boxes and lines are tooltips in a browser."""
     sizes = {name: _size(shape) for name, shape in picture.shapes.items()}
     places, width, height = arranged(sizes, [(line.a, line.b) for line in picture.lines])
     width, height = width + 2 * _MARGIN, height + 2 * _MARGIN
@@ -58,10 +58,10 @@ def _text_width(shape: Shape) -> float:
 
 
 def _cells(shape: Shape) -> tuple[int, float]:
-    """How many nodes stand side by side in a network, and how wide each is."""
+    """How many nodes are side by side in a network, and the width of each."""
     width = max([64.0, *(_text_width(each) for each in shape.inside)])
     columns = 1
-    while columns * columns * width < len(shape.inside) * _HEIGHT * 1.5:  # wider than high
+    while columns * columns * width < len(shape.inside) * _HEIGHT * 1.5:  # until wider than high
         columns += 1
     return min(columns, len(shape.inside)), width
 
@@ -78,7 +78,7 @@ def _size(shape: Shape) -> tuple[float, float]:
 
 
 def _drawn(picture: Picture, places: Mapping[str, Box]) -> Iterator[str]:
-    """Lines above the networks that they pass, and below the nodes."""
+    """Lines in front of networks, and behind nodes."""
     groups = [shape for shape in picture.shapes.values() if _is_group(shape)]
     for shape in groups:
         yield _group(shape, places[shape.name])
@@ -95,7 +95,7 @@ def _is_group(shape: Shape) -> bool:
 
 
 def _group(shape: Shape, box: Box) -> str:
-    """A network or a node, inside of which others are."""
+    """A network or a node that has others inside."""
     return (
         f'<g class="{shape.kind}" data-name="{escape(shape.name)}">{_title(shape.details)}{_rect(box, 10)}'
         f'<text x="{box.x + _PAD:.0f}" y="{box.y + 22:.0f}" font-weight="bold">{escape(shape.name)}</text>'
@@ -105,7 +105,7 @@ def _group(shape: Shape, box: Box) -> str:
 
 
 def _boxes_inside(shape: Shape, box: Box) -> Iterator[str]:
-    """Those of the nodes to which only this group leads."""
+    """The nodes connected only to this group."""
     columns, width = _cells(shape)
     left = box.x + (box.width - columns * (width + 8) + 8) / 2
     for index, each in enumerate(shape.inside):
@@ -137,7 +137,7 @@ def _title(details: Iterable[str]) -> str:
 
 
 def _drawn_lines(lines: Iterable[Line], places: Mapping[str, Box]) -> Iterator[str]:
-    """Several lines between the same two boxes are beside each other."""
+    """Several lines between the same two boxes are drawn side by side."""
     drawn: dict[tuple[str, str], int] = {}
     for line in lines:
         ends = (min(line.a, line.b), max(line.a, line.b))
@@ -150,7 +150,7 @@ def _drawn_lines(lines: Iterable[Line], places: Mapping[str, Box]) -> Iterator[s
 
 
 def _path(a: Box, b: Box, beside: float) -> str:
-    """From the lower edge of the upper box to the upper edge of the lower one; side by side, below both."""
+    """From the lower edge of the upper box to the upper edge of the lower one; below both if side by side."""
     upper, lower = (a, b) if a.y + a.height <= b.y + b.height else (b, a)
     x1, x2 = _towards(upper, lower.middle) + beside, _towards(lower, upper.middle) + beside
     if upper.y + upper.height < lower.y:
@@ -163,6 +163,6 @@ def _path(a: Box, b: Box, beside: float) -> str:
 
 
 def _towards(box: Box, x: float) -> float:
-    """The place on a box's edge that is nearest to x, but for its corners."""
+    """The point on a box's edge that is nearest to x, away from its corners."""
     room = min(16.0, box.width / 4)
     return min(max(x, box.x + room), box.x + box.width - room)

@@ -36,11 +36,11 @@ from netfab.system import linux
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, known_record, need_root, opened_host, read_store
 
-_TRACED = 2.0  # seconds in which a packet that is dropped comes by
+_TRACED = 2.0  # seconds in which a dropped packet shows up
 
 
 class Here(NamedTuple):
-    """A fabric on this host, and what can be asked of it. Another host's agent answers the same.
+    """A fabric on this host, to be queried. Another host's agent has the same methods.
 
     beside: another fabric on this host, or "". Its nodes are called FABRIC/NODE.
     """
@@ -50,7 +50,7 @@ class Here(NamedTuple):
     beside: str = ""
 
     def look(self) -> View:
-        """What there is of it. Raises NetfabError where there is no such fabric."""
+        """The fabric's state. Raises NetfabError if it does not exist."""
         own = self._look()
         return _both(own, self.beside, Here(self.beside, self.where)._look()) if self.beside else own
 
@@ -99,25 +99,25 @@ class Here(NamedTuple):
                 yield name, kernel.read()
 
     def way(self, node: str, target: str, source: str, incoming: int) -> Way:
-        """What the kernel does there with a packet; `incoming`: the link that it came in by, or 0."""
+        """How the kernel there routes a packet; `incoming`: the link on which it arrived, or 0."""
         with self._inside(node):
             return kernel.way(ip_address(target), ip_address(source) if source else None, incoming)
 
     def tried(self, trial: Trial) -> Verdict:
-        """What comes of it."""
+        """The verdict on a trial."""
         alone = trial._replace(receiver="") if "/" in trial.receiver else trial
         (verdict,) = tried(self.fabric, [alone], self.where)
         return verdict
 
     def passes(self, node: str, address: str, size: int) -> bool:
-        """Whether a packet of so many bytes comes from a node to an address, and one back."""
+        """Whether a packet of that many bytes passes from a node to an address, and one back."""
         with self._inside(node):
             return passes(ip_address(address), size, SILENT)
 
     def dropped(
         self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
     ) -> list[tuple[str, str, Dropped]]:
-        """Where a rule drops what matches while that is tried: host, node, and the rule.
+        """A rule that drops what matches while that is tried: host, node, and rule.
 
         nodes: this host's, by its name.
         """
@@ -132,7 +132,7 @@ class Here(NamedTuple):
     def traced(
         self, nodes: Sequence[str], matches: Sequence[Match]
     ) -> Iterator[Callable[[], list[tuple[str, Dropped]]]]:
-        """In which of these nodes a rule drops what matches (kernel/trace.py), and which, from now on."""
+        """Whether, from now on, a rule in one of these nodes drops what matches; which (kernel/trace.py)."""
         with ExitStack() as stack:
             tracers = []
             for node in nodes:
@@ -142,7 +142,7 @@ class Here(NamedTuple):
 
     @contextmanager
     def _inside(self, node: str, nodes: Mapping[str, Any] | None = None) -> Iterator[None]:
-        """This thread in the node's network."""
+        """Move this thread into the node's network namespace."""
         other, _, node = node.rpartition("/")
         fabric = other or self.fabric
         if nodes is None:
@@ -157,7 +157,7 @@ class Here(NamedTuple):
 
 
 def _both(own: View, fabric: str, other: View) -> View:
-    """One view of two fabrics on a host; the other's nodes are called FABRIC/NODE."""
+    """Two fabrics on a host as one view; the other's nodes are called FABRIC/NODE."""
 
     def called(node: str) -> str:
         return node and f"{fabric}/{node}"
@@ -179,7 +179,7 @@ def _node(space: str) -> str:
 
 
 def _names(node: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | None:
-    """Those of its hosts file; nothing where it is gone."""
+    """The names in its hosts file; empty if that is gone."""
     if not node["hosts"]:
         return {}
     with suppress(OSError), open(node["hosts"], encoding="utf-8", errors="replace") as file:

@@ -14,27 +14,27 @@ from netfab.topology.suggest import did_you_mean
 from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
-SILENT = 1.0  # seconds after which who did not answer is taken not to be reached
-PUBLIC = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "2606:4700:4700::1111")  # resolvers that answer an echo
+SILENT = 1.0  # seconds without an answer until a target counts as not reached
+PUBLIC = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "2606:4700:4700::1111")  # public resolvers that answer echoes
 
 
 class Trial(NamedTuple):
-    """What is tried from inside one node. Plain data: another host's agent is told it so."""
+    """What is tried from inside one node. Plain data: it is also sent to other hosts' agents."""
 
     sentence: str
     source: str  # a node, or `host`
-    target: str  # asked of the hosts file of the source, if that has it
-    addresses: tuple[str, ...]  # else these
-    receiver: str  # the node that they are of, or ""
+    target: str  # resolved by the source's hosts file, if it is in that
+    addresses: tuple[str, ...]  # otherwise these
+    receiver: str  # the node that has them, or ""
     reaches: bool
     protocol: str
     port: int
-    via: tuple[str, ...]  # the addresses of the node that the way leads through
-    within: float  # seconds in which it comes to hold; 0: one try
+    via: tuple[str, ...]  # the addresses of the node that the way must lead through
+    within: float  # seconds in which it must begin to hold; 0: one try
 
 
 class Verdict(NamedTuple):
-    """What came of a trial. `reason`: why it failed, or was not tried, or ""."""
+    """The result of a trial. `reason`: why it failed, or was not tried, or ""."""
 
     sentence: str
     holds: bool | None  # None: it was not tried
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
 
 
 def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[Trial]:
-    """Of sentences about a fabric whose summary, as the store has it, is that."""
+    """The trials of sentences about a fabric with that summary from the store."""
     nodes = summary["nodes"]
     owners = {address: name for name in nodes for address in addresses_of(nodes[name])}
     gateways = (each for network in summary["networks"].values() for each in network["gateways"])
@@ -69,22 +69,22 @@ def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[T
 
 
 def refuse_unknown_ends(checks: Iterable[Check], summary: Mapping[str, Any]) -> None:
-    """Raises NetfabError for ends that the fabric does not have: what comes of them nobody could try.
+    """Raises NetfabError for ends that the fabric does not have, which can't be tried.
 
-    A file may name nodes that it has got since it was applied, and a test any.
+    A file may name nodes added since the apply, and a test any.
     """
     raise_all(error for errors in untriable(checks, summary).values() for error in errors)
 
 
 def untriable(checks: Iterable[Check], summary: Mapping[str, Any]) -> dict[Check, list[NetfabError]]:
-    """The checks with ends that the fabric does not have, and what is wrong with each."""
+    """The checks with ends that the fabric does not have, and the error for each."""
     nodes = summary["nodes"]
     addresses = {address for node in nodes.values() for address in addresses_of(node)}
     return {check: errors for check in checks if (errors := list(_unknown_ends(check, nodes, addresses)))}
 
 
 def untried(check: Check, errors: Iterable[NetfabError]) -> Verdict:
-    """What came of one that can't be tried."""
+    """The verdict on one that can't be tried."""
     sentence = check_text(check)
     reason = "; ".join(error.message.removeprefix(f"{quoted(sentence)}: ") for error in errors)
     return Verdict(sentence, None, reason, 0.0)
@@ -103,7 +103,7 @@ def _unknown_ends(check: Check, nodes: Mapping[str, Any], addresses: Set[str]) -
 
 
 def every_pair(summary: Mapping[str, Any]) -> Iterator[Trial]:
-    """Whether each node that has addresses reaches each other one."""
+    """Whether each node with addresses reaches each other one."""
     having = {name: addresses for name, node in summary["nodes"].items() if (addresses := addresses_of(node))}
     for source in having:
         for target, addresses in having.items():
@@ -118,7 +118,7 @@ def addresses_of(node: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def names_in(hosts_file: str) -> dict[str, tuple[str, ...]]:
-    """The addresses of each name (hosts(5)), in the file's order; a line without one says nothing."""
+    """The addresses of each name (hosts(5)), in the file's order; invalid lines are skipped."""
     found: dict[str, tuple[str, ...]] = {}
     for line in hosts_file.splitlines():
         address, *names = line.partition("#")[0].split() or [""]

@@ -24,14 +24,14 @@ _REJECTED = {
 
 
 class Walked(NamedTuple):
-    """How far a packet would come."""
+    """How far a packet would get."""
 
     hops: tuple[Hop, ...]
     wrong: Finding | None
 
 
 def walk(world: World, begin: Place, target: str, source: str = "") -> Walked:
-    """From a namespace to an address."""
+    """Walk from a namespace to an address."""
     hops: list[Hop] = []
     try:
         for hop in _hops(world, begin, target, source):
@@ -76,7 +76,7 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
 
 
 def _is_ours(world: World, place: Place, space: Space, link: Link) -> bool:
-    """Whether a link of a host is a cable of the fabric, or a bridge with an address or a cable of it."""
+    """Whether a host's link is a cable of the fabric, or a bridge with an address or a cable of it."""
     if link.kind != "bridge":
         return (place, link.name) in world.cables
     if any(owner == (place, link.name) for owner in world.owners.values()):
@@ -95,7 +95,7 @@ def _is_the_owner(world: World, place: Place, target: str) -> None:
 
 
 def _forwards(world: World, place: Place, space: Space, incoming: int, target: str, source: str) -> None:
-    """What a router must do with a packet that is not for it."""
+    """Whether a router forwards a packet that is not for it."""
     if any(each == target for _, each in space.addresses):
         return
     link, version = space.at(incoming), ip_address(target).version
@@ -111,7 +111,7 @@ def _forwards(world: World, place: Place, space: Space, incoming: int, target: s
 
 
 def _hears_back(place: Place, space: Space, link: Link, target: str) -> None:
-    """What a host must do with the answer from outside; an apply saw to it for what led out at the time."""
+    """Whether a host accepts answers from outside; the apply prepared that for the ways out at that time."""
     if ip_address(target).version == 4 and not (space.forwarding[0] or link.forwarding):
         raise Stopped(
             f"{name_of(place)} does not forward what comes by {link.name}, so no answer comes back",
@@ -148,7 +148,7 @@ def _refused(
 
 
 def _dead_links(world: World, place: Place, space: Space) -> Stopped | None:
-    """Where an interface that should be there is not, or is down, its routes are gone with it."""
+    """If an expected interface is missing or down, its routes are gone with it."""
     for interface, cable in _leading_out(world, place):
         link = space.link(interface)
         if link is None:
@@ -160,7 +160,7 @@ def _dead_links(world: World, place: Place, space: Space) -> Stopped | None:
 
 
 def _leading_out(world: World, place: Place) -> Iterator[tuple[str, Cable | None]]:
-    """The interfaces by which a node sends; of a host, its bridges that have an address."""
+    """The interfaces through which a node sends; of a host, its bridges with an address."""
     if place.node == HOST:
         yield from ((owner.interface, None) for owner in world.owners.values() if owner.place == place)
     else:

@@ -27,7 +27,7 @@ from netfab.topology.suggest import did_you_mean
 
 
 class Asked(Protocol):
-    """A host that can be asked: this_host.py's `Here`, or another by its agent."""
+    """A host that can be queried: this_host.py's `Here`, or another by its agent."""
 
     def look(self) -> View: ...
     def way(self, node: str, target: str, source: str, incoming: int) -> Way: ...
@@ -41,10 +41,10 @@ class Asked(Protocol):
 def why(
     check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[str, Asked], file: str = ""
 ) -> Answer:
-    """Of a sentence that says who reaches whom. `hosts`: those that are reached, by name; "" is the only one.
+    """Explain a sentence that says who reaches whom. `hosts`: those reached, by name; "" is the only one.
 
-    A host is a source by its name, too; as `host` each of them is, and the first that does not is told.
-    file: that of the fabric, to say where in it something stands.
+    A host is a source by its name, too; as `host` each of them is, and the first that fails is reported.
+    file: the fabric's, for places in it.
     """
     nodes = summary["nodes"]
     begins = list(hosts) if check.source == THE_HOST else list(hosts)[:1]
@@ -63,7 +63,7 @@ def why(
         asking = _Asking(trial, fabric, summary, hosts, world, file, begin)
         answer = _answer(asking)
         if answer.reaches and asking.there.wrong and not answer.unseen:
-            rest(_SETTLING)  # what reaches has been mended just now
+            rest(_SETTLING)  # it has only just been repaired
             answer = _answer(_Asking(trial, fabric, summary, hosts, _world_of(hosts, summary), file, begin))
         if answer.cause:
             break
@@ -71,7 +71,7 @@ def why(
 
 
 def hosts_of(check: Check, summary: Mapping[str, Any], hosts: Collection[str]) -> Collection[str]:
-    """Those of a fabric's hosts without which nothing can be said of a sentence: its ends'."""
+    """The hosts of a fabric that are indispensable for a sentence: its ends'."""
     (trial,) = trials_of([check], summary)
     nodes = summary["nodes"]
     ends = {str(nodes[end]["host"]) for end in (trial.source, trial.receiver) if end in nodes}
@@ -101,7 +101,7 @@ def explained(
     summary: Mapping[str, Any],
     hosts: Mapping[str, Asked],
 ) -> list[Verdict]:
-    """With the first thing that is wrong, where somebody is not reached and reading is enough to see it."""
+    """With the first thing that is wrong, for failures that can be explained by reading alone."""
     world = _world_of(hosts, summary)
     found = []
     for check, verdict in zip(checks, verdicts, strict=True):
@@ -118,7 +118,7 @@ def explained(
 
 
 class _Asking:
-    """One question: what was tried, and all that is known of both ends."""
+    """One question: what was tried, and everything known about both ends."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class _Asking:
         file: str,
         outside: str,
     ) -> None:
-        """outside: the host that what is of no node's network begins on."""
+        """outside: the host where packets from outside the nodes' networks start."""
         self.trial, self.fabric, self._hosts, self._file = trial, fabric, hosts, file
         self._outside = outside
         self._nodes, self._networks = summary["nodes"], summary["networks"]
@@ -142,7 +142,7 @@ class _Asking:
         self.address, self.there = self._way()
 
     def _place(self, node: str) -> Place:
-        """Where a node's network is: its own, or that of the node whose it shares, or the host's."""
+        """The place of a node's network: its own, or that of the node whose it shares, or the host's."""
         if node == THE_HOST or node not in self._nodes:
             return Place(self._outside, HOST)
         found = self._nodes[node]
@@ -156,7 +156,7 @@ class _Asking:
         return self.world.views[self.begin.host].names.get(self.trial.source, {})
 
     def _way(self) -> tuple[str, Walked]:
-        """Where a program in the source looks, and the way there. It passes over what it has no route to."""
+        """The addresses that a program in the source would use, and the way. Skips those without a route."""
         named = (self._names() or {}).get(self.trial.target, ())
         ways = [(each, walk(self.world, self.begin, each)) for each in named or self.trial.addresses]
         begun = (way for way in ways if way[1].hops or not (way[1].wrong and way[1].wrong.no_route))
@@ -173,10 +173,10 @@ class _Asking:
                 yield Finding(f"the namespace of {name_of(place)} is gone", traces=without(place))
 
     def causes(self, refused: bool) -> Iterator[Finding]:
-        """What is wrong, the first thing first. `refused`: somebody said no, where others are silent."""
+        """What is wrong, the first thing first. `refused`: there was a refusal, not silence."""
         yield from self.seen(refused)
         yield from self._of_the_underlay()
-        if self.trial.protocol != "icmp":  # else even a small packet is not answered, as was tried
+        if self.trial.protocol != "icmp":  # otherwise even a small packet is not answered, as was tried
             yield from self.doubts()
         yield from self._of_rules()
         yield from self._of_the_program()
@@ -188,7 +188,7 @@ class _Asking:
         yield Finding(f"nothing that netfab looks at is wrong{unasked}", "netfab capture, at both ends")
 
     def seen(self, refused: bool) -> Iterator[Finding]:
-        """What reading is enough for, nothing sent and nobody waited for."""
+        """What can be found by reading, with nothing sent and no waiting."""
         yield from self.gone()
         yield from self._of_names()
         if self.there.wrong:
@@ -196,7 +196,7 @@ class _Asking:
             no_way = wrong.no_route and self.trial.receiver and not drifted(self.world.views, wrong)
             yield self._separate() if no_way and not self._joined() else wrong
         yield from self._of_the_way_back()
-        if refused:  # by the node's own kernel, mostly: it has come so far
+        if refused:  # usually by the node's own kernel: the packet got that far
             yield from self._of_the_program()
 
     def _of_names(self) -> Iterator[Finding]:
@@ -218,13 +218,13 @@ class _Asking:
             yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}", traces=file)
 
     def _addresses_of_end(self) -> set[str]:
-        """Those that were planned for its interfaces, and what else it has, as a routed loopback."""
+        """Those planned for its interfaces, and others that it has, such as a routed loopback."""
         space = self.world.space(self.end) if self.end else None
         found = [address for _, address in space.addresses] if space else []
         return {*self.trial.addresses, *(each for each in found if not ip_address(each).is_loopback)}
 
     def _joined(self) -> bool:
-        """Whether routers lie between both ends: then they should know a way, by what they run themselves."""
+        """Whether routers lie between both ends: their own routing programs should then know a way."""
         on = {name: {*node["addresses"]} for name, node in self._nodes.items()}
         places = ((name, self._place(name)) for name in on)
         seen = ((name, self.world.space(place)) for name, place in places if place.host in self.world.views)
@@ -284,7 +284,7 @@ class _Asking:
             )
 
     def _of_the_program(self) -> Iterator[Finding]:
-        """Whether somebody waits at the port, at an address that can be reached."""
+        """Whether a program listens at the port, on a reachable address."""
         trial, space = self.trial, self.world.space(self.end) if self.end else None
         if not trial.port or space is None:
             return
@@ -309,7 +309,7 @@ class _Asking:
             yield Finding(f"nothing listens on {trial.protocol}/{trial.port} in {trial.receiver}")
 
     def doubts(self) -> Iterator[Finding]:
-        """What lets a first answer through, and not what comes after it."""
+        """What lets a first answer pass, but not what follows."""
         if self.end is None:
             return
         program = self.world.views[self.end.host].programs.get(self.trial.receiver)
@@ -329,7 +329,7 @@ class _Asking:
         return self._hosts[self.begin.host].passes(self.begin.node, self.address, size)
 
     def _largest(self) -> int:
-        """Bytes of the largest packet that every interface on the way would send."""
+        """The size in bytes of the largest packet that every interface on the way would send."""
         sizes = [
             link.mtu
             for hop in self.there.hops
@@ -338,7 +338,7 @@ class _Asking:
         return min(sizes, default=0)
 
     def _of_rules(self) -> Iterator[Finding]:
-        """Who drops it, in the namespaces that it passes, there and back; also as a tunnel's packets."""
+        """A rule that drops it, in the namespaces on the way, there and back; also as a tunnel's packets."""
         if not self.address:
             return
         passed = [self.begin, *(hop.to for hop in self.there.hops)]
@@ -355,7 +355,7 @@ class _Asking:
             yield dropped_by(Place(host, node), end, crossing, self._file)
 
     def _matches(self, tunnelled: bool) -> list[Match]:
-        """The packet on its way, the one that comes back, and what carries them between hosts."""
+        """What matches the packet, the answer, and what carries them between hosts."""
         family = "ip6" if ":" in self.address else "ip"
         way = self.world.way(self.begin, self.address, "", 0)
         matches = []
@@ -374,7 +374,7 @@ class _Asking:
         return matches
 
     def _over(self, host: str, back: bool) -> tuple[str, str]:
-        """The bridges by which the host itself gets it, and sends it on; "": by none."""
+        """The bridges by which the host itself receives it, and sends it on; "": by none."""
         into = next((hop.into for hop in self.there.hops if hop.to == Place(host, HOST)), "")
         out = next((hop.interface for hop in self.there.hops if hop.place == Place(host, HOST)), "")
         return (out, into) if back else (into, out)
@@ -384,12 +384,12 @@ class _Asking:
         return space.at(ifindex) if space else None
 
     def _holder(self) -> Link | None:
-        """Who has the address."""
+        """The holder of the address."""
         space = self.world.space(self.end) if self.end else None
         return space.holder(self.address) if space else None
 
     def with_cure(self, cause: Finding) -> Finding:
-        """What others changed, netfab mends."""
+        """Changes by others are repaired by netfab."""
         return cause._replace(cure=self._reconcile()) if drifted(self.world.views, cause) else cause
 
     def _reconcile(self) -> str:
@@ -397,9 +397,9 @@ class _Asking:
 
 
 _NOWHERE: Mapping[str, Any] = {"addresses": {}}
-_BACK = 1  # of the matches that are traced
+_BACK = 1  # index of the answer's among the traced matches
 _SMALL = 100  # bytes, of a packet that fits everywhere
-_SETTLING = 1.0  # seconds in which the kernel tells a bridge of its ports' carrier (net/core/link_watch.c)
+_SETTLING = 1.0  # seconds until the kernel tells a bridge of its ports' carrier (net/core/link_watch.c)
 
 
 def _world_of(hosts: Mapping[str, Asked], summary: Mapping[str, Any]) -> World:

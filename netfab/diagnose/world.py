@@ -10,7 +10,7 @@ from netfab.tuples import NamedTuple
 
 
 class Owner(NamedTuple):
-    """Who should have an address."""
+    """The planned holder of an address."""
 
     place: Place
     interface: str
@@ -24,23 +24,23 @@ class Cable(NamedTuple):
 
 
 class World(NamedTuple):
-    """All that a walk looks at."""
+    """Everything that a walk reads."""
 
     views: Mapping[str, View]  # by host; "" is the only one
-    owners: Mapping[str, Owner]  # by address, as it was applied
-    cables: Mapping[tuple[Place, str], Cable]  # both ways
+    owners: Mapping[str, Owner]  # by address, as applied
+    cables: Mapping[tuple[Place, str], Cable]  # in both directions
     tunnels: Mapping[tuple[str, str], str]  # (host, bridge) -> its tunnel
-    vteps: Mapping[str, str]  # of each host
+    vteps: Mapping[str, str]  # by host
     absent: Mapping[str, Place]  # by address: nodes on hosts that are not reached
     way: Callable[[Place, str, str, int], Way]  # to, from, by the link that it came in by
 
     def space(self, place: Place) -> Space | None:
-        """What a namespace has; None: it is gone."""
+        """A namespace's content; None: it is gone."""
         return self.views[place.host].spaces.get(place.node)
 
 
 class Stopped(Exception):
-    """A walk does not get any further. It carries what is wrong."""
+    """A walk can't continue. Carries the finding."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Stopped(Exception):
 
 
 def namespace_of(world: World, place: Place) -> Space:
-    """What it has. Raises Stopped where it is gone."""
+    """A namespace's content. Raises Stopped if it is gone."""
     space = world.space(place)
     if space is None:
         raise Stopped(f"the namespace of {name_of(place)} is gone", traces=without(place))
@@ -76,5 +76,5 @@ def down(world: World, place: Place, link: Link, cable: Cable | None) -> Stopped
 
 
 def traces_of(place: Place, name: str, interface: str) -> Traces:
-    """Of a link: what is not as it was applied calls a host's by its name alone."""
+    """Traces of a link: in the drift a host's link has only its name."""
     return by(place, name, interface) if place.node == HOST else by(place, name)

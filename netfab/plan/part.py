@@ -252,7 +252,7 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
 
 
 def _words_about(plan: Plan, there: Fabric) -> frozenset[str]:
-    """What the firewall's elements call the nodes and their networks: links, bridges, addresses, prefixes."""
+    """What the firewall calls the nodes and their networks: links, bridges, addresses, prefixes."""
     nodes = plan.nodes or frozenset()
     own = [*_own(plan.fabric, nodes), *_own(there, nodes)]
     devices = opened(thing for thing in plan.fabric.values() if isinstance(thing, Borrowed))

@@ -161,7 +161,7 @@ def _prefixes(
 def _subnets(
     layout: Layout, leases: Collection[Lease], nodes: Set[str], found: Iterable[tuple[Prefix, str, str]]
 ) -> Iterator[Reservation]:
-    """Of these what the plan would have elsewhere, unless the file writes it for what is no part either."""
+    """Those that the plan would move, unless the file writes them for what is not in the part, either."""
     segments, demands = _segments(layout, nodes), layout.prefixes.demands
     written = Overlaps(
         Reservation(demand.fixed, demand.segment) for demand in demands if demand.fixed is not None

@@ -212,7 +212,7 @@ def _guarded(topology: Topology, layout: Layout, routes: Sequence[Route]) -> Ite
 def _guard_of(
     nic: Nic, layout: Layout, loopbacks: Iterable[Address], routed: tuple[Prefix, ...]
 ) -> GuardedPort:
-    """What the nic's node may send: its own, what `allow` says, and for a router what lies behind it."""
+    """What the nic's node may send: its own addresses, `allow`, and for a router what is behind it."""
     from netfab.plan.guard import GuardedPort
 
     if nic.port.spoof == "allow":

@@ -71,7 +71,7 @@ class Space:
         self._taken: list[tuple[Prefix, str]] = [
             held for held in taken if isinstance(held.prefix, self._network)
         ]
-        self._lengths: dict[int, tuple[int, ...]] = {}  # of a planned subnet in each pool, by its members
+        self._lengths: dict[int, tuple[int, ...]] = {}  # by number of members, for each pool
         self._sweeps: dict[tuple[int, ...], _Sweep] = {}
 
     def hold(self, prefix: Prefix, holder: str) -> None:
