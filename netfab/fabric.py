@@ -218,7 +218,7 @@ def apply(
 
 @contextmanager
 def _told_where(topology: Topology) -> Iterator[None]:
-    """What keeps a program from running is told with the place where the file says so."""
+    """Errors that keep a program from running get the place in the file."""
     try:
         yield
     except NetfabError as error:

@@ -20,7 +20,7 @@ from netfab.topology.schema import FileSpec, Topology
 def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> Topology:
     """Read and check a topology file, `-` for standard input. settings: PATH=VALUE of `--set`.
 
-    Raises TopologyError, or Several of them; NetfabError where a file can't be read.
+    Raises TopologyError, or Several of them; NetfabError if a file can't be read.
     """
     from netfab.topology.load import load as parse
 

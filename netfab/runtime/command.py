@@ -184,7 +184,10 @@ def connect_to_nothing(*numbers: int) -> None:
 
 
 def _signal_command(child: int, number: int, streams: Streams) -> None:
-    """An interrupt from our terminal reaches a command in our process group by itself."""
+    """Signal a command in its own session, or in our process group.
+
+    An interrupt from our terminal reaches the latter by itself.
+    """
     with suppress(ProcessLookupError):
         if os.getpgid(child) == child:
             os.killpg(child, number)

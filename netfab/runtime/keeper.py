@@ -140,7 +140,7 @@ class Keeper:
         return prepare(self.launcher.prepare(spec, container.netns))
 
     def _take_charge(self, container: Container, spawned: Spawned) -> tuple[Container, OSError] | None:
-        """Write its record and permit it to run; where that fails, end it, and return the error."""
+        """Write its record and permit it to run; if that fails, end it, and return the error."""
         container.record = Record(
             RUNNING,
             pid=spawned.pid,

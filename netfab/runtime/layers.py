@@ -56,7 +56,7 @@ class Layers(NamedTuple):
     """The layers that containers of a supervisor are stacked from."""
 
     host: tuple[Part, ...]
-    host_links: tuple[tuple[str, str], ...]  # top-level symlinks to make, where the root is no overlay
+    host_links: tuple[tuple[str, str], ...]  # top-level symlinks to make, if the root is no overlay
     directory_base: str
     root: str  # where a container attaches its root, in its own mount namespace
     empty: str  # an empty read-only directory, to mask others

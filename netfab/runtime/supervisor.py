@@ -69,7 +69,7 @@ class Supervisor:
         self._removed_by: dict[int, str] = {}  # connection -> the container that its client will remove
         self._abandoned: set[str] = set()  # containers whose client died before it removed them
         self._removers: list[int] = []
-        self._dismissed = False  # who is still connected is not waited for: all of it is removed
+        self._dismissed = False  # don't wait for connected clients: everything is removed
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
 
@@ -85,7 +85,7 @@ class Supervisor:
         while self._supervises() or (not self._dismissed and (expecting or self._connections)):
             wait = self._timers.wait()
             ready = [fd for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001)]
-            # Ended processes first: nobody is told that they run, and no new descriptor has their number yet.
+            # Ended processes first: none is reported as running, and no new descriptor has its number yet.
             for fd in sorted(ready, key=lambda fd: (fd == door.fileno(), fd in self._connections)):
                 if fd == door.fileno():
                     self._accept(door)

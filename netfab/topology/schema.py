@@ -39,7 +39,7 @@ class Places(NamedTuple):
     keys: Mapping[str, Location] = {}
 
     def of(self, key: str) -> Location:
-        """The key's value, or the entry itself where the key isn't written."""
+        """The key's value, or the entry itself if the key isn't written."""
         return self.keys.get(key, self.own)
 
 
