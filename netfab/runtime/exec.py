@@ -134,7 +134,8 @@ def main(request: str, report: str) -> None:
     if detached:
         connect_to_nothing(0, 1, 2)
     if not wanted.terminal:
-        os.setsid()  # a signal to its process group from inside must not reach the caller's
+        os.setsid()  # a terminal's interrupt comes by way of our caller, once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # and is passed on
     if detached and os.fork():
         os._exit(0)
     may_leave = wanted.terminal or detached
@@ -145,7 +146,7 @@ def main(request: str, report: str) -> None:
 
 
 def _signal_helper(child: int, number: int, terminal: bool) -> None:
-    """Signal it and what it runs, its process group; an interrupt of our terminal reaches that by itself."""
+    """Signal the helper, which passes it on; an interrupt on its own terminal has reached it already."""
     with suppress(ProcessLookupError):
         if not terminal and os.getpgid(child) == child:  # otherwise it has not begun
             os.killpg(child, number)

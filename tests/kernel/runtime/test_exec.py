@@ -256,6 +256,32 @@ def test_a_command_that_kills_its_process_group_does_not_kill_its_caller(contain
     assert code == 128 + signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_signal_that_ends_a_caller_is_passed_on_to_the_command(
+    number: signal.Signals, is_file: bool, containers: Containers, tmp_path: Path
+) -> None:
+    containers.start("sleep", "inf")
+    read, write = os.pipe()
+    script = f"trap 'exit 3' {number.name[3:]}; echo ready >&2; while :; do sleep 0.02; done"
+    out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT) if is_file else write
+    caller = os.fork()
+    if caller == 0:
+        signal.signal(number, signal.SIG_DFL)  # who ran the tests may ignore it
+        os._exit(
+            run_in_container(containers.paths, "web", ("sh", "-c", script), streams=Streams(0, out, write))
+        )
+
+    os.close(write)
+    assert os.read(read, 100) == b"ready\n"
+    os.kill(caller, number)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(caller, 0)[1]) == 3
+    os.close(read)
+    if is_file:
+        os.close(out)
+
+
 @pytest.mark.parametrize("in_container", [False, True])
 def test_who_waits_for_a_command_that_is_left_is_nobodys_child_and_keeps_nothing_of_the_caller(
     in_container: bool, containers: Containers
