@@ -88,7 +88,7 @@ def agreed(
     """The number of the keys of each two hosts: the leased one while it serves, else the next.
 
     Of several leases of two hosts the one with the highest number counts. Hosts without facts, or not asked
-    about ESP, do not count. Raises PlanError if a host reports a number that has no next one.
+    about ESP, do not count. Raises PlanError if a host reports a number that has no successor.
     """
     held: dict[str, tuple[int, str]] = {}
     for lease in leases:

@@ -37,7 +37,7 @@ def run(
 ) -> int:
     """Run a command with these streams; its exit status. It is killed after `timeout` seconds.
 
-    `leave` is called as soon as it runs. `relay`: what copies to and from pipes that it has.
+    `leave` is called as soon as it runs. `relay`: what copies to and from its pipes.
     """
     child, report = _fork(enter, None)
     with passing_signals(lambda number: _signal_command(child, number, streams)):

@@ -182,7 +182,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         yield "join its cgroups"
         die_with_parent()
         if relay is not None:
-            os.setsid()  # a terminal that is its own can be typed into (TIOCSTI), by way of /dev/tty
+            os.setsid()  # a controlling terminal can be typed into (TIOCSTI), through /dev/tty
         inherited.let_go()
         at_once(hide_from_ptrace)
         at_once(join_cgroups, tuple(cgroups.join_paths(leaves)))

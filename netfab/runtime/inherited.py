@@ -40,7 +40,7 @@ def let_go() -> None:
 def _reset_scheduling() -> None:
     policy, niceness = os.sched_getscheduler(_FIRST), os.getpriority(os.PRIO_PROCESS, _FIRST)
     priority = os.sched_getparam(_FIRST)
-    if policy & os.SCHED_RESET_ON_FORK:  # its children have no more than usual; sched(7)
+    if policy & os.SCHED_RESET_ON_FORK:  # its children get the default; sched(7)
         policy, niceness = policy & ~os.SCHED_RESET_ON_FORK, max(niceness, 0)
         if priority.sched_priority:
             policy, priority = os.SCHED_OTHER, os.sched_param(0)
