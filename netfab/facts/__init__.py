@@ -1,1 +1,1 @@
-"""The state of this host: guests, NICs, bridges, and what a planner is told of them. Plans nothing."""
+"""The state of this host: guests, NICs, bridges, and the facts for the planner. Plans nothing."""

@@ -1,4 +1,4 @@
-"""What the planner is told of this host, and of what fabrics hold on it. Only reads."""
+"""The planner's facts about this host, and what fabrics hold on it. Only reads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from netfab.where import Where
 def facts_of(
     asked: Asked, host: LocalHost, store: Store, leases: frozenset[Lease], last: Fabric, where: Where
 ) -> tuple[Facts, dict[str, NetfabError]]:
-    """What the planner is told of the host, and of what fabrics hold on it; and of guests that nobody has.
+    """The facts about the host, and what fabrics hold on it; and the errors of guests that were not found.
 
-    `leases`: what the fabric holds; `last`: its guests, at least, as it was last applied.
+    `leases`: what the fabric holds; `last`: the fabric as last applied, at least its guests.
     """
     facts, name = host.facts(), host.fabric
     held = tuple(
@@ -50,9 +50,9 @@ def facts_of(
 
 
 def _nics_of(asked: Asked, host: LocalHost, store: Store) -> tuple[dict[str, FoundNic], dict[str, str]]:
-    """The NICs of the host, as they were before its fabric had them; and why other links are none that could.
+    """The NICs of the host, as they were before a fabric took them; and why other links can't be used.
 
-    Nothing where none is asked for.
+    Empty if none is asked for.
     """
     if not asked.nics:
         return {}, {}

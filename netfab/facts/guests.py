@@ -1,4 +1,4 @@
-"""Guests of fabrics, looked up again when needed: they may have been restarted, or removed, meanwhile."""
+"""Guests of fabrics, looked up again when needed, as they may have been restarted or removed meanwhile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIOCGIFADDR = 0x8915  # linux/sockios.h
 def guests_of(
     asked: Asked, last: Fabric, where: Where
 ) -> tuple[dict[str, FoundGuest], dict[str, NetfabError]]:
-    """The containers that are asked for, by the words for them, and why some are not found.
+    """The containers asked for, by the words for them, and the errors of those that are not found.
 
     `last`: the fabric as it was last applied.
     """
@@ -48,7 +48,7 @@ def guests_of(
 
 
 def refuse_unfound(topology: Topology, errors: Mapping[str, NetfabError]) -> None:
-    """Raises what was wrong with nodes' `attach`, where the file says it."""
+    """Raises the errors of nodes' `attach`, at their locations in the file."""
     for node in topology.nodes.values():
         if node.attach in errors:
             errors[node.attach].at = node.at.of("attach")
@@ -56,24 +56,24 @@ def refuse_unfound(topology: Topology, errors: Mapping[str, NetfabError]) -> Non
 
 
 def guests_in(fabric: Fabric) -> dict[str, Guest]:
-    """The guests that a fabric has, by their labels."""
+    """The guests of a fabric, by label."""
     return {thing.label: thing for thing in fabric.values() if type(thing) is Guest}
 
 
 def find(word: str, where: Where) -> FoundRun:
-    """The guest that is meant, as it runs now. Raises NoGuest, and its kin."""
+    """The guest that is meant, as it runs now. Raises NoGuest, and the like."""
     return _finder(where)(word)
 
 
 def _finder(where: Where) -> Callable[[str], FoundRun]:
-    """`find` for many words: whoever has a list of guests is asked for it once."""
+    """`find` for many words: each source's list of guests is read once."""
     from netfab.guests.find import finder
 
     return finder(_sources(where))
 
 
 def runs(word: str, where: Where) -> bool:
-    """Whether the guest that is meant runs; also False where nobody can tell."""
+    """Whether the guest that is meant runs; also False if that is unknown."""
     try:
         find(word, where)
     except NetfabError:
@@ -82,7 +82,7 @@ def runs(word: str, where: Where) -> bool:
 
 
 def there_is(label: str, where: Where) -> bool:
-    """Whether there is such a guest, be it running or not; also where nobody can tell."""
+    """Whether such a guest exists, running or not; also True if that is unknown."""
     from netfab.guests.find import meant
 
     if label.startswith("pid:"):  # a process that ended is not started again
@@ -97,7 +97,7 @@ def there_is(label: str, where: Where) -> bool:
 
 
 def as_they_are_now(fabric: Fabric, where: Where) -> Fabric:
-    """The fabric with guests that were restarted as they run now, and without those that don't."""
+    """The fabric with restarted guests as they run now, and without those that don't run."""
     guests = guests_in(fabric).values()
     if not guests:
         return fabric
@@ -108,13 +108,13 @@ def as_they_are_now(fabric: Fabric, where: Where) -> Fabric:
 
 
 def ended(last: Fabric, now: Fabric) -> tuple[Change, ...]:
-    """Guests that it had and that run no more, as changes: nobody can make them again."""
+    """Guests that have ended, as changes; they can't be repaired."""
     gone = (guest for guest in guests_in(last).values() if guest.name not in now)
     return tuple(Change(guest, None, "it no longer runs") for guest in gone)
 
 
 def run_of(guest: Guest, where: Where) -> Guest | None:
-    """The guest as it runs now; None when it does not. Nobody is asked about a run that goes on."""
+    """The guest as it runs now, or None. If the known run goes on, its manager is not asked."""
     from netfab.guests.guest import as_found
     from netfab.guests.opening import open_namespace
 
@@ -149,7 +149,7 @@ def _sources(where: Where) -> Any:
 
 
 def run_in_guest(word: str, argv: tuple[str, ...], where: Where) -> int:
-    """Run a program of this host in a guest's network, and nothing else of it; its exit status.
+    """Run a program of this host in only a guest's network namespace; returns its exit status.
 
     Raises NetfabError.
     """
@@ -163,14 +163,14 @@ def run_in_guest(word: str, argv: tuple[str, ...], where: Where) -> int:
 
 
 def namespace_of_guest(word: str, where: Where) -> int:
-    """A file descriptor of its network namespace. Raises NetfabError."""
+    """A descriptor of a guest's network namespace. Raises NetfabError."""
     from netfab.guests.opening import open_namespace
 
     return open_namespace(find(word, where))
 
 
 def address_in_guest(word: str, interface: str, where: Where) -> str:
-    """The first IPv4 address of an interface there; "" where it has none, or the guest is gone."""
+    """The first IPv4 address of an interface there; "" if it has none, or the guest is gone."""
     import fcntl
     import socket
 

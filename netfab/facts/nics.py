@@ -1,6 +1,6 @@
 """NICs of the host that fabrics use: as they are, or, if they were moved, as they were before.
 
-Only reads; plan/nics.py and objects/nic.py say what follows.
+Only reads; plan/nics.py and objects/nic.py act on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def moved_nics(host: LocalHost, store: Store) -> dict[str, FoundNic]:
-    """Those that its fabric has moved or lent, or was about to; one that was lent and unplugged is none."""
+    """NICs that the host's fabric moved or lent, or was about to, except lent ones that were unplugged."""
     kept = [lease.value for lease in store.leases(host.fabric) if lease.kind == "inside"]
     if not kept:
         return {}
@@ -37,20 +37,20 @@ def moved_nics(host: LocalHost, store: Store) -> dict[str, FoundNic]:
 
 
 def unplugged(names: Iterable[str], host: LocalHost) -> set[str]:
-    """Which of these NICs, of those that bridges have, are no links of the host any more."""
+    """Which of these NICs, lent to bridges, are no longer links of the host."""
     wanted = set(names)
     return wanted.difference(host.nics(), host.barred()) if wanted else wanted
 
 
 def without_unplugged(fabric: Fabric, host: LocalHost) -> Fabric:
-    """The fabric less uplinks that nobody can make again before their NIC is back."""
+    """The fabric without uplinks whose NIC is missing, which can't be repaired before it is back."""
     lent = by_kind((fabric,)).get("Uplink", ())
     gone = unplugged((thing.nic for thing in lent), host)
     return fabric.without(thing.names[0] for thing in lent if thing.nic in gone) if gone else fabric
 
 
 def told_unplugged(leases: Iterable[Lease], fabric: Fabric, host: LocalHost) -> Iterator[str]:
-    """Of uplinks, by commands or of a file, what is gone, in words."""
+    """Warnings about missing uplinks, of commands or files."""
     lent = {lease.key: lease.value for lease in leases if lease.kind == "uplink"}
     lent |= {thing.nic: thing.bridge.text for thing in by_kind((fabric,)).get("Uplink", ())}
     for nic in sorted(unplugged(lent, host)):
@@ -58,7 +58,7 @@ def told_unplugged(leases: Iterable[Lease], fabric: Fabric, host: LocalHost) -> 
 
 
 def as_they_came_back(fabric: Fabric, host: LocalHost) -> Fabric:
-    """The fabric with what its NICs have now, of those that are at home: after a reboot, say."""
+    """The fabric with the current state of NICs that are in the host's namespace, as after a reboot."""
     if by_kind((fabric,)).keys().isdisjoint({"Nic", "Uplink"}):
         return fabric
     from netfab.objects.nic import Nic
@@ -77,7 +77,7 @@ def as_they_came_back(fabric: Fabric, host: LocalHost) -> Fabric:
 
 
 def _name(thing: Nic | Uplink) -> str:
-    """What the NIC is called at home."""
+    """The NIC's name in the host's namespace."""
     from netfab.objects.nic import Nic
 
     return thing.name if isinstance(thing, Nic) else thing.nic

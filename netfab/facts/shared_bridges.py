@@ -1,4 +1,4 @@
-"""What fabrics of a host share: bridges, the addresses on them, and what is attached to them. Only reads."""
+"""What fabrics of a host share: bridges, addresses on them, and attachments to them. Only reads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from netfab.topology.adhoc import NAME, Asked, Attachment
 from netfab.topology.schema import Address, HostGateway, Interface, Network, NoGateway, Topology
 
 Summary = dict[str, Any]
-Networks = Mapping[str, Mapping[str, Any]]  # those of a summary
+Networks = Mapping[str, Mapping[str, Any]]  # the networks of a summary
 
 
 def asked(store: Store) -> Asked:
-    """All that `attach` and its kin were asked for."""
+    """All requests of `attach` and the like."""
     leases = store.leases(NAME)
     kept = [Attachment.from_json(lease.value) for lease in leases if lease.kind == "attachment"]
     made = frozenset(lease.key for lease in leases if lease.kind == "made")
@@ -26,7 +26,7 @@ def asked(store: Store) -> Asked:
 
 
 def fabric_of_bridge(store: Store, bridge: str) -> str:
-    """The file's network that has that bridge, in words; "" = none."""
+    """The network of a file that has that bridge, in words; "" if none."""
     for record in store.records():
         if record.name != NAME:
             for name, found in json.loads(record.summary)["networks"].items():
@@ -36,7 +36,7 @@ def fabric_of_bridge(store: Store, bridge: str) -> str:
 
 
 def subnets_on_bridges(store: Store) -> dict[str, list[Interface]]:
-    """By bridge, what networks of files have there, also where no address of the host says so."""
+    """By bridge, the subnets of files' networks, even if the host has no address there."""
     subnets: dict[str, list[Interface]] = {}
     for networks in networks_of(store).values():
         for found in networks.values():
@@ -45,7 +45,7 @@ def subnets_on_bridges(store: Store) -> dict[str, list[Interface]]:
 
 
 def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]:
-    """By bridge, the addresses that other fabrics have there, and whose they are."""
+    """By bridge, the addresses of other fabrics there, and their holders."""
     found: dict[str, dict[Address, str]] = {}
     for record in store.records():
         if record.name != besides:
@@ -59,7 +59,7 @@ def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]
 
 
 def _held_elsewhere(name: str, networks: Networks, store: Store) -> Iterator[tuple[str, Address, str]]:
-    """What is leased on networks over several hosts: the summary here says nothing of the nodes there."""
+    """Leased addresses on multi-host networks: this host's summary lacks the nodes on other hosts."""
     if not any("hosts" in chosen for chosen in networks.values()):
         return
     for lease in store.leases(name):
@@ -84,12 +84,12 @@ def _held(name: str, summary: Summary) -> Iterator[tuple[str, Address, str]]:
 
 
 def networks_of(store: Store) -> dict[str, Summary]:
-    """What every fabric of the host has as networks."""
+    """The networks of every fabric of the host."""
     return {record.name: json.loads(record.summary)["networks"] for record in store.records()}
 
 
 def joined(topology: Topology, networks: Mapping[str, Networks]) -> Topology:
-    """The topology with every `external: FABRIC/NETWORK` as what it is there. Raises PlanError."""
+    """The topology with every `external: FABRIC/NETWORK` resolved. Raises PlanError."""
     found: dict[str, Network] = {}
     errors: list[NetfabError] = []
     for name, network in topology.networks.items():
@@ -105,7 +105,7 @@ def joined(topology: Topology, networks: Mapping[str, Networks]) -> Topology:
 
 
 def _refuse_planned(topology: Topology, network: Network, networks: Mapping[str, Networks]) -> None:
-    """Each host would choose for itself, and two the same. Raises PlanError."""
+    """Refuse planned addresses: hosts would choose independently, maybe the same. Raises PlanError."""
     fabric, _, there = str(network.external).partition("/")
     hosts = networks[fabric][there].get("hosts", ())
     for node in topology.nodes.values():

@@ -1,1 +1,1 @@
-"""What commands without a file ask for: kept, and the host's own fabrics planned and applied from it."""
+"""Commands without a file: their requests are stored, and the host's own fabrics applied from them."""

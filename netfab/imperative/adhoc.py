@@ -1,7 +1,7 @@
-"""attach, detach and their kin: entries of the host's ad-hoc fabric, planned and applied like any other.
+"""attach, detach and the like: entries of the host's ad-hoc fabric, planned and applied like any other.
 
-What was asked for is kept as leases, claimed before the first change as all leases are; so a command that is
-killed leaves what the next one completes, or what `detach` takes away.
+Requests are stored as leases, claimed before the first change as all leases are, so what a killed command
+leaves is completed by the next one, or removed by `detach`.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ __all__ = [
 
 
 class Outcome(NamedTuple):
-    """What a command was about, and what it changed."""
+    """What a command concerned, and its changes."""
 
     attachments: tuple[Attachment, ...]
     changes: tuple[Change, ...]
-    gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
+    gone: tuple[Attachment, ...] = ()  # dropped, as their guests no longer exist
     warnings: tuple[str, ...] = ()
 
 
 def attach(request: Request, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
-    """Give a running container one more interface. The same again changes nothing.
+    """Give a running container another interface. Repeating it changes nothing.
 
-    Raises NetfabError when nothing was changed, or all was undone.
+    Raises NetfabError if nothing was changed, or everything was undone.
     """
     need_root("attach")
     with alone(where) as where:
@@ -100,14 +100,14 @@ def attach(request: Request, where: Where = HERE, replace: bool = False, dry_run
 
 
 def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
-    """pipework's `route`, `rule` and `tc`: run in the guest as they are, and not kept; the exit status."""
+    """pipework's `route`, `rule` and `tc`: run in the guest as is, not stored; returns the exit status."""
     need_root("attach")
     argv = pipework.tool(name, words, family, os.path.exists)
     return guests.run_in_guest(guest, argv, where)
 
 
 def wait_for(interface: str, seconds: float | None) -> None:
-    """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    """Wait until an interface in this namespace carries traffic. Raises NetfabError on timeout."""
     from socket import if_nameindex
 
     from netfab.kernel.waiting import wait_for_carrier
@@ -119,7 +119,7 @@ def wait_for(interface: str, seconds: float | None) -> None:
 
 
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
-    """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
+    """Undo `attach`, also for a guest that is gone. A missing attachment is no error."""
     need_root("detach")
     with alone(where) as where:
         there, asked = what_there_is(where)
@@ -133,9 +133,9 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
 
 
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
-    """Make a bridge as Docker makes docker0, on a subnet that overlaps nothing here.
+    """Create a bridge like Docker's docker0, on a subnet that overlaps nothing here.
 
-    One that is there stays as it is. Raises NetfabError.
+    An existing one stays as it is. Raises NetfabError.
     """
     need_root("bridge create")
     with alone(where) as where:
@@ -147,7 +147,7 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
 
 
 def delete_bridge(name: str, where: Where = HERE) -> Outcome:
-    """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
+    """Remove what `create_bridge` made. Raises NetfabError while something is attached to it."""
     need_root("bridge delete")
     with alone(where) as where:
         there, asked = what_there_is(where)
@@ -163,7 +163,7 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
-    """Destroy a fabric, with what is attached to its bridges; a broken store hinders nothing."""
+    """Destroy a fabric, and all attachments to its bridges, even if the store is broken."""
     need_root("destroy")
     with suppress(StoreError):
         _detach_all(name, where)
@@ -171,7 +171,7 @@ def destroy(name: str, where: Where = HERE) -> Applied:
 
 
 def _detach_all(name: str, where: Where) -> None:
-    """Take away what is attached to a fabric's bridges."""
+    """Remove all attachments to a fabric's bridges."""
     with opened_store(where) as store:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
@@ -184,7 +184,7 @@ def _detach_all(name: str, where: Where) -> None:
 
 
 def reconcile(name: str, where: Where = HERE) -> Outcome:
-    """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
+    """As fabric.reconcile; the ad-hoc fabric is planned again from its requests, and guests as they run."""
     if name != NAME:
         from netfab.imperative import containers
         from netfab.topology.default import NAME as DEFAULT
@@ -199,9 +199,9 @@ def reconcile(name: str, where: Where = HERE) -> Outcome:
 
 
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
-    """What `reconcile` would change: with no file, that is also what follows from a host that is another now.
+    """What `reconcile` would change; for lack of a file, also what follows from changes of the host.
 
-    A guest that ended is a change, although nobody can make it again.
+    An ended guest is a change, although it can't be repaired.
     """
     if name != NAME:
         from netfab.imperative import containers
@@ -220,19 +220,19 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
 
 
 def titles(where: Where = HERE) -> dict[str, str]:
-    """What people call the guests that something is attached to, by their labels, which may be long."""
+    """Short names of the guests that have attachments, by their labels, which may be long."""
     return {one.guest: one.title for one in asked_for(where).attachments.values()}
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
-    """All that there is, in the order in which they came."""
+    """All attachments, in the order of their creation."""
     return sorted(asked_for(where).attachments.values(), key=lambda one: one.number)
 
 
 def states(there: Iterable[Attachment], where: Where = HERE) -> dict[str, str]:
-    """Of the guests that something is attached to, by their labels: `running`, `ended` or `gone`.
+    """The states of the guests that have attachments, by label: `running`, `ended` or `gone`.
 
-    Who ended is attached again when it runs again; of who is gone `reconcile` forgets everything.
+    An ended guest is reattached when it runs again; `reconcile` drops everything of one that is gone.
     """
     with read_store(where) as store:
         last = kept_of(store, NAME)
@@ -243,7 +243,7 @@ def states(there: Iterable[Attachment], where: Where = HERE) -> dict[str, str]:
 
 @contextmanager
 def alone(where: Where) -> Iterator[Where]:
-    """One command at a time reads what is attached and applies it with its own change, in one open store."""
+    """One command at a time reads the attachments and applies them with its change, in one open store."""
     with (
         locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting),
         opened_store(where) as store,
@@ -252,13 +252,13 @@ def alone(where: Where) -> Iterator[Where]:
 
 
 def what_there_is(where: Where) -> tuple[FarSides, Asked]:
-    """All that there is to plug into, and all that is plugged in."""
+    """All bridges and NICs to attach to, and all requests."""
     with opened_store(where) as store:
         return far_sides(store, where), shared_bridges.asked(store)
 
 
 def asked_for(where: Where) -> Asked:
-    """All that was asked for, and not taken back."""
+    """All requests that are in force."""
     with read_store(where) as store:
         return shared_bridges.asked(store)
 
@@ -269,9 +269,9 @@ def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
 
 
 def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> Outcome:
-    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would.
+    """Apply the requests whose guests still exist; with `dry_run`, only return the changes.
 
-    With what is forgotten with its guest.
+    The outcome includes attachments that were dropped with their guests.
     """
     with opened_store(where) as store:
         last = kept_of(store, NAME)
@@ -302,7 +302,7 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
 
 
 def _states(labels: Iterable[str], last: Kept, where: Where) -> Iterator[tuple[str, bool]]:
-    """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
+    """Each guest that still exists, and whether it runs; those as in the last apply are not looked up."""
     known = guests.guests_in(last.applied(KINDS.of({"Guest"})))
     for label in labels:
         before = known.get(label)

@@ -1,6 +1,6 @@
-"""What `netfab attach` was told, and the attachment that follows from it: on what, with which addresses.
+"""The request of `netfab attach`, and the attachment that results: on what, with which addresses.
 
-Only reads; what becomes of it is adhoc.py's.
+Only reads; adhoc.py applies it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """What `netfab attach` was told."""
+    """The arguments of `netfab attach`."""
 
     bridge: str
     guest: str
@@ -32,9 +32,9 @@ class Request(NamedTuple):
     mac: str = ""
     mtu: int = 0
     host_link: str = ""
-    rate: int = 0  # bits a second
+    rate: int = 0  # bits per second
     vlan: int = 0
-    moves: bool = False  # the NIC itself, in place of a macvlan on it
+    moves: bool = False  # the NIC itself instead of a macvlan on it
 
 
 def request_of(
@@ -48,7 +48,7 @@ def request_of(
     rate: str = "",
     moves: bool = False,
 ) -> Request:
-    """From the words of the command, which stand in any order. Raises NetfabError."""
+    """Parse the words of the command, in any order. Raises NetfabError."""
     addresses, stations = pipework.sorted_out(words)
     mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
     addressing = pipework.addressing(addresses, family)
@@ -62,9 +62,9 @@ def request_of(
 def attachment_of(
     request: Request, guest: FoundRun, there: FarSides, networks: Mapping[str, list[Interface]]
 ) -> Attachment:
-    """The request with every address's length, and the way to what it is plugged into.
+    """The request with every address's prefix length, and how it connects to the far side.
 
-    `networks`: by bridge, the subnets that networks of files have there.
+    `networks`: by bridge, the subnets of files' networks there.
     """
     name = named(request.bridge, there)
     way = way_to(name, request.moves, there)
@@ -115,9 +115,9 @@ def words_of(one: Attachment) -> str:
 def refuse_taken(
     wanted: Attachment, known: Iterable[Attachment], held: Mapping[str, Mapping[Address, str]]
 ) -> None:
-    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken.
+    """An address on a bridge has one holder in each VLAN. Raises AddressTaken.
 
-    `held`: by bridge, whose addresses other fabrics have there.
+    `held`: by bridge, the addresses of other fabrics there, and their holders.
     """
     holders = {
         ip_interface(text).ip: who(one)
@@ -132,7 +132,7 @@ def refuse_taken(
 
 
 def label_of(word: str, known: Collection[Attachment], where: Where) -> str:
-    """The guest that a word means, which may be gone: then by what was kept of it."""
+    """The label of the guest that a word means; of one that is gone, from what was stored."""
     from netfab.guests.guest import is_full_id
 
     ids = {one.guest: one.guest.partition(":")[2] for one in known}
@@ -142,5 +142,5 @@ def label_of(word: str, known: Collection[Attachment], where: Where) -> str:
         return meant.pop()
     try:
         return guests.find(word, where).label
-    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
+    except (UnknownGuest, GuestGone):  # so nothing is attached to it
         return word

@@ -1,7 +1,7 @@
 """`netfab run`, `rm`, `prune`: containers of the host's default fabric, planned and applied like any other's.
 
-What was asked for is kept as leases, claimed before the first change as all leases are. That a container is
-there is the fabric's business; whether it runs is that of `start` and `stop`, as for every node.
+Requests are stored as leases, claimed before the first change as all leases are. That a container exists
+is the fabric's business; whether it runs is that of `start` and `stop`, as for every node.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _ANIMALS = (
     "badger", "bee", "crane", "deer", "eagle", "finch", "fox", "gull", "hare", "heron", "ibex", "jay", "lark",
     "lynx", "mole", "otter", "owl", "pike", "raven", "seal", "stork", "swan", "tern", "wren",
 )  # fmt: skip
-_PATIENCE = 3600.0  # seconds: hundreds may have ended with this one, and are removed one after the other
-_ALWAYS = ("always", "unless-stopped")  # restart policies that also count at boot
+_PATIENCE = 3600.0  # seconds: hundreds may have ended at the same time, and are removed one by one
+_ALWAYS = ("always", "unless-stopped")  # restart policies that also apply at boot
 
 Asked = dict[str, Wanted]
 
 
 def run(wanted: Wanted, where: Where = HERE, made: Callable[[str], object] = str) -> str:
-    """Make a container and start its program; its name. On a failure nothing is left of it.
+    """Create a container and start its program; returns its name. On failure nothing is left of it.
 
-    Without a name it gets one. `made` is told it before the start. Raises NetfabError; ContainerFailed where
+    Without a name it gets one. `made` gets it before the start. Raises NetfabError; ContainerFailed if
     the program can't be run.
     """
     need_root("run")
@@ -66,7 +66,7 @@ def run(wanted: Wanted, where: Where = HERE, made: Callable[[str], object] = str
 
 
 def network(word: str, where: Where = HERE) -> str:
-    """FABRIC/NETWORK by that, by the network's name, or by its bridge's. Raises NetfabError."""
+    """FABRIC/NETWORK, looked up by that, by network or by bridge. Raises NetfabError."""
     if word in (OWN, NAME):
         return OWN
     there = _networks(where)
@@ -88,7 +88,7 @@ def network(word: str, where: Where = HERE) -> str:
 
 
 def _hosts_that_have(word: str, where: Where) -> list[str]:
-    """Other hosts that this controller has made the network on."""
+    """Other hosts on which this controller made the network."""
     return [
         host
         for entry in opened_book(where).entries()
@@ -99,10 +99,10 @@ def _hosts_that_have(word: str, where: Where) -> list[str]:
 
 
 def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> list[str]:
-    """Leave nothing of these containers; those that there were.
+    """Remove these containers; returns those that existed.
 
-    With `force` also of those that run, and one that is not there is only told. Raises NetfabError, for those
-    that stay; NotAll where others are gone.
+    `force`: also running ones, and a missing one is only reported. Raises NetfabError, for those
+    that stay; NotAll if others were removed.
     """
     need_root("rm")
     with _alone(where):
@@ -135,7 +135,7 @@ def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> li
 
 
 def prune(where: Where = HERE) -> list[str]:
-    """Remove all containers that don't run, and whose network nobody else has; their names."""
+    """Remove all containers that don't run, unless others share their network; returns their names."""
     need_root("prune")
     with _alone(where):
         asked, found = _asked_for(where), status(_paths(where))
@@ -148,7 +148,7 @@ def prune(where: Where = HERE) -> list[str]:
 
 
 def reconcile(where: Where = HERE) -> tuple[Change, ...]:
-    """Repair what others changed; after a reboot also start what its policy says."""
+    """Repair what others changed; after a reboot, also start containers by their restart policies."""
     need_root("reconcile")
     with _alone(where):
         asked, before = _asked_for(where), status(_paths(where))
@@ -162,7 +162,7 @@ def reconcile(where: Where = HERE) -> tuple[Change, ...]:
 
 
 def drift(where: Where = HERE) -> tuple[Change, ...]:
-    """What `reconcile` would change. Raises NetfabError where there is nothing, or a command was killed."""
+    """What `reconcile` would change. Raises NetfabError if there is nothing, or a command was killed."""
     need_root("drift")
     with read_store(where) as store:
         whole_record(store, NAME, where)
@@ -172,34 +172,34 @@ def drift(where: Where = HERE) -> tuple[Change, ...]:
 
 
 def titles(where: Where = HERE) -> dict[str, str]:
-    """How the image of each container was called."""
+    """The image name of each container, as it was given."""
     return {name: one.title for name, one in _asked_for(where).items()}
 
 
 def main(run_directory: str, state: str, name: str) -> None:
-    """Remove a container that was not to stay: what the supervisor starts when it has ended."""
-    sys.argv[1:] = ["rm", name]  # as those are told who wait for us
+    """Remove a container of `run --rm`; the supervisor starts this when it has ended."""
+    sys.argv[1:] = ["rm", name]  # shown to commands that wait for our lock
     where = Where(state, run_directory, lock_timeout=_PATIENCE)
-    with suppress(NetfabError):  # somebody else was first
+    with suppress(NetfabError):  # removed already
         remove([f"{NAME}/{name}"], where)
 
 
 @contextmanager
 def _alone(where: Where) -> Iterator[None]:
-    """One command at a time reads what there is and applies it with its own change."""
+    """A lock: one command at a time reads the requests and applies them with its own change."""
     with locked(f"{where.run}/{NAME}.containers.lock", where.lock_timeout, where.waiting):
         yield
 
 
 def _asked_for(where: Where) -> Asked:
-    """All that there are, in the order in which they came."""
+    """All requests, in the order of their creation."""
     with opened_store(where) as store:
         kept = (lease.value for lease in store.leases(NAME) if lease.kind == "container")
         return {one.name: one for one in sorted(map(Wanted.from_json, kept), key=lambda one: one.number)}
 
 
 def _networks(where: Where) -> dict[str, str]:
-    """FABRIC/NETWORK of every other fabric, and its bridge."""
+    """FABRIC/NETWORK of every other fabric -> its bridge."""
     with opened_store(where) as store:
         return {
             f"{name}/{one}": chosen["bridge"]
@@ -210,7 +210,7 @@ def _networks(where: Where) -> dict[str, str]:
 
 
 def _apply(asked: Asked, where: Where) -> tuple[Change, ...]:
-    """Have these containers, and no others; with the last one goes all that they had in common."""
+    """Apply exactly these containers; with the last one, what they shared is removed, too."""
     if not asked:
         return fabric.destroy(NAME, where).changes
     topology = topology_of(asked.values(), _networks(where))
@@ -243,7 +243,7 @@ def _new_name(asked: Mapping[str, Wanted]) -> str:
 
 
 def _own(node: str, asked: Asked, where: Where) -> str:
-    """The container that is meant. Raises NetfabError, also for nodes of files."""
+    """The name of the container that is meant. Raises NetfabError, also for nodes of files."""
     short = node.removeprefix(f"{NAME}/")
     if short in asked:
         return short
@@ -255,7 +255,7 @@ def _own(node: str, asked: Asked, where: Where) -> str:
 
 
 def _sharing(name: str, asked: Mapping[str, Wanted], besides: Iterable[str]) -> list[str]:
-    """Who has that container's network, of those that stay."""
+    """Remaining containers that share that container's network."""
     going = set(besides)
     return [
         one.name
@@ -265,7 +265,7 @@ def _sharing(name: str, asked: Mapping[str, Wanted], besides: Iterable[str]) -> 
 
 
 def _still_needed(names: Collection[str], asked: Mapping[str, Wanted]) -> Iterator[tuple[str, NetfabError]]:
-    """Those whose network others have that stay."""
+    """Errors for containers whose network is shared by others that stay."""
     for name in names:
         if others := _sharing(name, asked, names):
             yield name, NetfabError(f"{', '.join(others)} has the network of {name}", hint="rm both")

@@ -1,6 +1,6 @@
-"""What an attachment is plugged into: a bridge of this host, or a NIC. By its name, or by `mac:ADDRESS`.
+"""The far side of an attachment: a bridge of this host, or a NIC, by its name or by `mac:ADDRESS`.
 
-Only reads; what is made of the answer is adhoc.py's.
+Only reads; adhoc.py acts on the answer.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from netfab.where import Where, opened_host
 if TYPE_CHECKING:
     from netfab.plan.facts import FoundNic
 
-OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch
-FIRST_VLAN = 1  # what all of a bridge is in, where nobody says otherwise
+OPENVSWITCH = "openvswitch"  # the kind of the interface that represents an Open vSwitch bridge
+FIRST_VLAN = 1  # a bridge's default VLAN
 
 
 class FarSides:
-    """All that there is to plug into; NICs are looked at when one is asked for, as most go to bridges."""
+    """All possible far sides; NICs are read only on demand, as most attachments go to bridges."""
 
     def __init__(
         self, bridges: Mapping[str, Mapping[str, Any]], nics: Callable[[], Mapping[str, FoundNic]]
@@ -38,12 +38,12 @@ class FarSides:
 
     @cached_property
     def nics(self) -> Mapping[str, FoundNic]:
-        """By name; those that the ad-hoc fabric moved, too."""
+        """NICs by name, including those that the ad-hoc fabric moved."""
         return self._look()
 
 
 def far_sides(store: Store, where: Where) -> FarSides:
-    """Those of this host, for as long as the store is open."""
+    """The far sides of this host, valid while the store is open."""
     with closing(Netlink()) as netlink:
         return FarSides(bridges(NAME, netlink), partial(_nics, store, where))
 
@@ -56,7 +56,7 @@ def _nics(store: Store, where: Where) -> Mapping[str, FoundNic]:
 
 
 def named(word: str, there: FarSides) -> str:
-    """The interface's name; `mac:ADDRESS` is what has that address. Raises NetfabError."""
+    """The name of an interface, which may be given by `mac:ADDRESS`. Raises NetfabError."""
     mac = pipework.mac_of_far_side(word)
     if not mac:
         return pipework.interface(word)
@@ -68,7 +68,7 @@ def named(word: str, there: FarSides) -> str:
 
 
 def way_to(name: str, moves: bool, there: FarSides) -> str:
-    """How an interface gets there. Raises NetfabError where there is no way."""
+    """How an interface is connected there. Raises NetfabError if it can't be."""
     if name in there.bridges or (name.startswith(("br", "ovs")) and not _is_nic(name, there)):
         if moves:
             raise NetfabError(f"--direct-phys moves a NIC, and {name} is a bridge")
@@ -98,7 +98,7 @@ def _is_nic(name: str, there: FarSides) -> bool:
 
 
 def _way_to_bridge(name: str, there: FarSides) -> str:
-    """By what it is; a new one's name says what it is to be. Raises Unsupported."""
+    """By the bridge's kind, or for a new one, by its name. Raises Unsupported."""
     if there.bridges[name]["openvswitch"] if name in there.bridges else name.startswith("ovs"):
         refuse_absent(f"{name} is to be a bridge of Open vSwitch")
         return SWITCH
@@ -106,16 +106,16 @@ def _way_to_bridge(name: str, there: FarSides) -> str:
 
 
 def refuse_silent_switch(attachments: Iterable[Attachment]) -> None:
-    """What is on a bridge of Open vSwitch can be neither read nor kept while that does not run."""
+    """Raises NetfabError if Open vSwitch is needed but not running: its ports can't be read then."""
     for one in attachments:
         if one.way == SWITCH:
             refuse_absent(f"{one.interface} of {one.title} is attached to {one.bridge}")
 
 
 def vlan_on(name: str, way: str, vlan: int, there: FarSides) -> int:
-    """The VLAN that an interface there is to be put into; 0 where it is in that anyway.
+    """The VLAN to put an interface there into; 0 if it is in that one by default.
 
-    Raises NetfabError where it can't be: netfab changes no bridge of others, and not every kernel tags.
+    Raises NetfabError if that is impossible: netfab changes no foreign bridge, and not every kernel can tag.
     """
     if not vlan or way == SWITCH:
         return vlan

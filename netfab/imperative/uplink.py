@@ -1,4 +1,4 @@
-"""`netfab uplink`: lend a NIC of the host to a bridge, and take it back. An entry of the ad-hoc fabric."""
+"""`netfab uplink`: lend a NIC of the host to a bridge, and return it. An entry of the ad-hoc fabric."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, need_root, opened_host, opened_store
 
 __all__ = ["NAME", "Lent", "detach", "uplink", "uplinks"]
-_UNKNOWN = FoundNic(Original("", 0, "", 0, 0, False))  # what is no NIC, the planner refuses by its name
+_UNKNOWN = FoundNic(Original("", 0, "", 0, 0, False))  # the planner refuses what is no NIC, by name
 
 
 def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) -> Outcome:
-    """Make a NIC a port of a bridge, which has the NIC's addresses and routes from then on.
+    """Make a NIC a port of a bridge, which takes over the NIC's addresses and routes.
 
-    One is made when there is none of that name and it begins with br. The same again changes nothing.
-    Raises NetfabError when nothing was changed, or all was undone.
+    A missing bridge is created if its name begins with br. Repeating it changes nothing.
+    Raises NetfabError if nothing was changed, or everything was undone.
     """
     need_root("uplink")
     with adhoc.alone(where) as where:
@@ -41,7 +41,7 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
 
 
 class Lent(NamedTuple):
-    """A NIC that a bridge has, and whether it is gone from this host."""
+    """A NIC lent to a bridge, and whether it is gone from this host."""
 
     bridge: str
     nic: str
@@ -49,7 +49,7 @@ class Lent(NamedTuple):
 
 
 def uplinks(where: Where = HERE) -> list[Lent]:
-    """All that there are, by bridge."""
+    """All lent NICs, by bridge."""
     asked = adhoc.asked_for(where)
     with opened_host(NAME, where) as host:
         gone = unplugged(asked.uplinks, host)
@@ -57,7 +57,7 @@ def uplinks(where: Where = HERE) -> list[Lent]:
 
 
 def _refuse(bridge: str, nic: str, before: str, there: FarSides, where: Where) -> None:
-    """What only this host can tell. Raises NetfabError."""
+    """Refuse what only this host's state rules out. Raises NetfabError."""
     found = there.bridges.get(bridge)
     if before not in ("", bridge):
         raise NetfabError(f"{nic} is the uplink of {before}", hint=f"`netfab detach {before} {nic}` first")
@@ -86,9 +86,9 @@ def _refuse(bridge: str, nic: str, before: str, there: FarSides, where: Where) -
 
 
 def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> tuple[str, Outcome]:
-    """Take away what `attach` gave a guest, or give a NIC back that is the bridge's uplink.
+    """Undo `attach` for a guest, or return a NIC that is the bridge's uplink.
 
-    With the NIC's name, where it was one. What is not there is fine.
+    Returns the NIC's name, if it was one. What is missing is no error.
     """
     need_root("detach")
     with adhoc.alone(where) as inside:

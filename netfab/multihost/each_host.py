@@ -248,7 +248,7 @@ def _asked(entry: Entry, host: str, trials: Iterable[Trial]) -> dict[str, Any]:
 
 
 def topology_of(entry: Entry) -> str:
-    """The text of the file that the fabric was last applied from. Raises NetfabError."""
+    """The stored text of the file that the fabric was last applied from. Raises NetfabError."""
     if not entry.topology:
         raise NetfabError(
             f"what the file of fabric {entry.name} said is not known: its last apply did not finish",

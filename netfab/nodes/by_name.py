@@ -1,4 +1,4 @@
-"""Nodes and their programs, by name: find one, run a command in it, list what runs, read what was written."""
+"""Nodes and their programs, by name: find one, run a command in it, list programs, read logs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from netfab.engine.diff import Change
     from netfab.kernel.capture import Frame
 
-THE_HOST: Mapping[str, Any] = {"guest": "", "namespace": ""}  # as the summary of a node in its namespace
-_GLANCE = 0.2  # seconds after which a signal that came is seen
+THE_HOST: Mapping[str, Any] = {"guest": "", "namespace": ""}  # in place of a node's summary
+_GLANCE = 0.2  # seconds until a signal is noticed
 
 
 def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
     """The fabric, name and summary of `node` or `fabric/node`.
 
-    Raises NetfabError when there is none, or several.
+    Raises NetfabError if there is none, or several.
     """
     fabric_name, _, name = node.rpartition("/")
     found = []
-    for record in records_of_any(where):  # with a full disk, too: who fills it has to be stopped
+    for record in records_of_any(where):  # even on a full disk: whatever fills it must be stoppable
         if fabric_name in ("", record.name) and name in (nodes := json.loads(record.summary)["nodes"]):
             found.append((record, name, nodes[name]))
     if len(found) == 1:
@@ -43,7 +43,7 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
 
 
 def node_or_guest_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
-    """As node_of does; a guest of `attach` also by what people call it. Raises NetfabError."""
+    """As node_of; a guest of `attach` also by its short name. Raises NetfabError."""
     try:
         return node_of(node, where)
     except NoSuchNode:
@@ -54,7 +54,7 @@ def node_or_guest_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[
 
 
 def guest_of(node: str, where: Where = HERE) -> str:
-    """The label of the guest of `attach` that is meant; "" where it is none, or a node has that name."""
+    """The label of the guest of `attach` that is meant; "" if there is none, or a node has that name."""
     from netfab.topology.adhoc import NAME
 
     try:
@@ -62,7 +62,7 @@ def guest_of(node: str, where: Where = HERE) -> str:
     except NoSuchNode:
         labels = _guests_called(node, where)
         return _only(labels, node) if labels else ""
-    except NetfabError:  # several have it
+    except NetfabError:  # several nodes have it
         return ""
     return name if record.name == NAME else ""
 
@@ -74,7 +74,7 @@ def _only(labels: list[str], node: str) -> str:
 
 
 def _guests_called(node: str, where: Where) -> list[str]:
-    """The labels of guests of `attach` that people call so."""
+    """The labels of guests of `attach` with that short name."""
     from netfab.facts.shared_bridges import asked
     from netfab.topology.adhoc import NAME
 
@@ -89,7 +89,7 @@ class NoSuchNode(NetfabError):
 
 
 def _no_such_node(node: str, where: Where) -> NoSuchNode:
-    """With the node that was probably meant, of any fabric or of the one that is named."""
+    """The error, suggesting the node that was probably meant, of any fabric or of the named one."""
     if _guests_called(node, where):
         hint = f"{node} is a guest of `netfab attach`: `exec`, `shell`, `capture` and `why` work on it, too"
         return NoSuchNode(f"there is no node {node}", hint=hint)
@@ -117,9 +117,9 @@ def execute(
     terminal: bool = False,
     detached: bool = False,
 ) -> int:
-    """Run a command in a node; its exit status. `detached`: 0 as soon as it runs, and nobody waits for it.
+    """Run a command in a node; returns its exit status. `detached`: returns 0 as soon as it runs.
 
-    In a node without a program it has all rights of the caller. Raises ContainerFailed when it can't be run.
+    In a node without a program it has all rights of the caller. Raises ContainerFailed if it can't be run.
     """
     from netfab.runtime import exec as runtime
     from netfab.runtime.status import status_of
@@ -140,7 +140,7 @@ def execute(
 
 
 def run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
-    """What `exec:` says for nodes without a program, in those whose namespace is new. Raises NetfabError."""
+    """Run the `exec:` commands of nodes without a program whose namespace is new. Raises NetfabError."""
     commands = json.loads(record.commands)
     if not commands:
         return
@@ -185,7 +185,7 @@ def _in_namespace(
 
 
 def opened_namespace(fabric: str, name: str, found: Mapping[str, Any], where: Where = HERE) -> int:
-    """A file descriptor of the namespace that a node is in, by its summary. Raises NetfabError."""
+    """A descriptor of a node's network namespace, by its summary. Raises NetfabError."""
     try:
         if found["guest"]:
             from netfab.facts.guests import namespace_of_guest
@@ -203,16 +203,16 @@ def opened_namespace(fabric: str, name: str, found: Mapping[str, Any], where: Wh
 
 
 class Heard(NamedTuple):
-    """Frames, and for how many there was no room so far."""
+    """Captured frames, and the number lost so far for lack of buffer space."""
 
     frames: list[Frame]
     lost: int
 
 
 def capture(node: str, interface: str, filter: str, where: Where = HERE) -> Iterator[Heard]:
-    """The frames that pass a node's interface, or, without one, all of them, as they come, until a signal.
+    """Capture frames of a node's interface, or, without one, of all, as they come, until a signal.
 
-    node: also `host`. From the first item on, which is empty, none is missed. Raises NetfabError.
+    node: may be `host`. The first item is empty: no frame after it is missed. Raises NetfabError.
     """
     from netfab.kernel.capture import Capture
 
@@ -267,9 +267,9 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
 def logs(
     nodes: Iterable[str], where: Where = HERE, lines: int | None = None, follow: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """(node, line) of what these nodes wrote; with `follow` until all of them have ended.
+    """(node, line) of these nodes' output; with `follow`, until all of them have ended.
 
-    Nodes of several fabrics are called FABRIC/NODE.
+    Nodes of several fabrics are named FABRIC/NODE.
     """
     from netfab.runtime import logs as runtime
 

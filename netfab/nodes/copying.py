@@ -1,4 +1,4 @@
-"""Files of nodes' programs, read and written while these run: `cp`."""
+"""`cp`: files of nodes' programs, read and written while these run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ROOT = (0, 0)  # user and group
 
 
 def copy_out(node: str, path: str, target: str, where: Where = HERE) -> list[str]:
-    """Copy from a node's program's files to this host's, as the caller's own.
+    """Copy from the files of a node's program to this host, owned by the caller.
 
-    The names of what is no file, directory or link, and was left out. Raises NetfabError.
+    Returns the names that were left out: no file, directory or link. Raises NetfabError.
     """
     with writer_on_host(target, name_of(path)) as writer:
         for part in read_in_node(node, path, where):
@@ -30,9 +30,9 @@ def copy_out(node: str, path: str, target: str, where: Where = HERE) -> list[str
 
 
 def copy_in(source: str, node: str, path: str, where: Where = HERE) -> list[str]:
-    """Copy files of this host to those of a node's program, as its root's.
+    """Copy files of this host to those of a node's program, owned by its root.
 
-    The names of what was left out. Raises NetfabError.
+    Returns the names that were left out. Raises NetfabError.
     """
     with writer_in_node(node, path, name_of(source), where) as writer:
         for part in read_on_host(source):
@@ -41,20 +41,20 @@ def copy_in(source: str, node: str, path: str, where: Where = HERE) -> list[str]
 
 
 def read_in_node(node: str, path: str, where: Where = HERE) -> Iterator[Part]:
-    """What is copied from a node's program's files. Raises NetfabError."""
+    """The parts of a copy from the files of a node's program. Raises NetfabError."""
     with ExitStack() as closing, _told(f"{node}:{path}"):
         yield from parts(in_container(_root_of(node, where, closing), path, closing))
 
 
 def read_on_host(path: str) -> Iterator[Part]:
-    """What is copied from this host's files. Raises NetfabError."""
+    """The parts of a copy from this host's files. Raises NetfabError."""
     with ExitStack() as closing, _told(path):
         yield from parts(on_host(path, closing))
 
 
 @contextmanager
 def writer_on_host(path: str, name: str) -> Iterator[Writer]:
-    """What puts parts to a path of this host, or, where that is a directory, to that name in it."""
+    """A writer of parts to a path of this host, or, if that is a directory, to `name` in it."""
     with ExitStack() as closing, _told(path), Writer(place_on_host(path, name, closing), None) as writer:
         yield writer
 
@@ -70,7 +70,7 @@ def writer_in_node(node: str, path: str, name: str, where: Where = HERE) -> Iter
 
 @contextmanager
 def _told(place: str) -> Iterator[None]:
-    """What goes wrong there, in one sentence. Raises NetfabError."""
+    """Within this, errors are raised as NetfabError, in one sentence that begins with the place."""
     try:
         yield
     except (OSError, ValueError, OverflowError) as error:
@@ -81,7 +81,7 @@ def _told(place: str) -> Iterator[None]:
 
 
 def _root_of(node: str, where: Where, closing: ExitStack) -> int:
-    """The root of what a node's program sees, open; while it runs."""
+    """A descriptor of the root directory of a node's running program."""
     need_root("cp")
     record, name, _ = node_of(node, where)
     paths = Paths(record.name, where.run, where.state)

@@ -1,8 +1,8 @@
-"""The programs of nodes by docker's verbs: start, stop, restart, kill, pause, unpause.
+"""The lifecycle of nodes' programs, by docker's verbs: start, stop, restart, kill, pause, unpause.
 
-A node keeps its namespace and addresses through all of them. What is stopped or paused stays so until it is
-started, unpaused or applied again; drift and reconcile leave it as it is. Where one that is named can't be
-found, or does not run and must, it is done to the others, and NotAll says to which.
+A node keeps its namespace and addresses throughout. A stopped or paused program stays so until it is
+started, unpaused or applied again; drift and reconcile leave it alone. If a named one can't be
+found, or is not running but must be, the others are still acted on, and NotAll lists them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from netfab.store.store import Record
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, locked_fabric, need_root, opened_host
 
-_Programs = dict[str, dict[str, Status]]  # fabric -> node -> its program
+_Programs = dict[str, dict[str, Status]]  # fabric -> node -> status
 
 
 class _Found(NamedTuple):
-    """What is known of the programs of nodes; how these were called; and why others are not among them."""
+    """The statuses of programs; the words for their nodes; and errors for the others."""
 
     programs: _Programs
     words: dict[str, list[str]]  # by fabric
@@ -31,7 +31,7 @@ class _Found(NamedTuple):
 
 
 def start(nodes: Iterable[str], where: Where = HERE) -> None:
-    """Start programs that have ended; on return they are ready. What runs is left alone.
+    """Start programs that have ended; on return they are ready. Running ones are left alone.
 
     Raises NetfabError.
     """
@@ -44,9 +44,9 @@ def start(nodes: Iterable[str], where: Where = HERE) -> None:
 
 
 def stop(nodes: Iterable[str], where: Where = HERE, timeout: float = 10.0) -> None:
-    """End programs: SIGTERM, and SIGKILL for what has not ended after `timeout` seconds, all at once.
+    """Stop programs: SIGTERM, and SIGKILL if they have not ended after `timeout` seconds, concurrently.
 
-    Restart policies don't apply until they are started again. What has ended is left alone.
+    Restart policies don't apply until they are started again. Ended ones are left alone.
     """
     from netfab.runtime import client
 
@@ -70,9 +70,9 @@ def restart(nodes: Iterable[str], where: Where = HERE, timeout: float = 10.0) ->
 
 
 def kill(nodes: Iterable[str], where: Where = HERE, number: int = signal.SIGKILL) -> None:
-    """Send a signal to the first process of each; of SIGKILL they have ended on return.
+    """Send a signal to the first process of each; after SIGKILL they have ended on return.
 
-    One that ends it is a stop. Raises NetfabError.
+    A signal that ends a program counts as a stop. Raises NetfabError.
     """
     from netfab.runtime import client
 
@@ -83,17 +83,17 @@ def kill(nodes: Iterable[str], where: Where = HERE, number: int = signal.SIGKILL
 
 
 def pause(nodes: Iterable[str], where: Where = HERE) -> None:
-    """Halt all processes of each where they are. Raises NetfabError."""
+    """Freeze all processes of each. Raises NetfabError."""
     _pause(_programs("pause", nodes, where, _idle), where, True)
 
 
 def unpause(nodes: Iterable[str], where: Where = HERE) -> None:
-    """Let all processes of each go on. Raises NetfabError."""
+    """Resume all processes of each. Raises NetfabError."""
     _pause(_programs("unpause", nodes, where, _idle), where, False)
 
 
 def wait(nodes: Iterable[str], where: Where = HERE) -> Iterator[int | None]:
-    """The exit code of each when it has ended and is not started again; None where nobody saw it."""
+    """The exit code of each once it has ended for good; None if unknown."""
     from netfab.runtime.foreground import NOTHING, look_at
 
     names = list(nodes)
@@ -117,7 +117,7 @@ def _start(fabric: str, names: Iterable[str], where: Where) -> None:
 
 
 def _to_each(found: _Found, act: Callable[[str, Iterable[str]], None]) -> None:
-    """Do it in every fabric, also where it failed in another. Raises NetfabError, NotAll where it did not."""
+    """Act in every fabric, even after a failure in another. Raises NetfabError; NotAll if some succeeded."""
     errors, done = list(found.errors), list[str]()
     for fabric, programs in found.programs.items():
         try:
@@ -148,7 +148,7 @@ def _programs(
     where: Where,
     unfit: Callable[[str, Status], NetfabError | None] = lambda name, program: None,
 ) -> _Found:
-    """What is known of the program of each node that is not unfit. Raises NotRoot."""
+    """The status of the program of each node that is not unfit. Raises NotRoot."""
     need_root(command)
     found = _Found(defaultdict(dict), defaultdict(list), [])
     for node in nodes:

@@ -1,4 +1,4 @@
-"""What programs of nodes use of this host: `stats`."""
+"""`stats`: resource usage of nodes' programs on this host."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from netfab.runtime.usage import Usage, usage_of
 from netfab.system.rest import rest
 from netfab.where import HERE, Where, need_root, records_of_any
 
-Uses = Mapping[tuple[str, str], Usage]  # by fabric and node
+Uses = Mapping[tuple[str, str], Usage]  # (fabric, node) -> usage
 
 
 def stats(used: Callable[[], Uses], every: float = 1.0) -> Iterator[list[dict[str, Any]]]:
-    """What programs use, again and again; shares are of `every` seconds.
+    """Resource usage of programs, periodically; CPU shares are over `every` seconds.
 
-    Bytes, and per cent of one processor. Raises NetfabError.
+    In bytes, and per cent of one processor. Raises NetfabError.
     """
     before, then = used(), time.monotonic()
     if not before:
@@ -38,7 +38,7 @@ def stats(used: Callable[[], Uses], every: float = 1.0) -> Iterator[list[dict[st
 
 
 def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple[str, str], Usage]:
-    """What the programs of nodes use, of those that run; None: all of this host. Raises NetfabError."""
+    """The usage of nodes' running programs; None: all on this host. Raises NetfabError."""
     need_root("stats")
     if nodes is None:
         wanted, fabrics = None, [one.name for one in records_of_any(where)]
@@ -50,7 +50,7 @@ def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple
         paths = Paths(fabric, where.run, where.state)
         for name, one in status(paths).items():
             if one.pid and (wanted is None or (fabric, name) in wanted):
-                with suppress(FileNotFoundError):  # the fabric is destroyed at this moment
+                with suppress(FileNotFoundError):  # the fabric is just being destroyed
                     found[fabric, name] = usage_of(one, find_hierarchies(paths))
     return found
 

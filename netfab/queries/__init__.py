@@ -1,1 +1,1 @@
-"""What there is, as plain data. Only reads."""
+"""The state of fabrics and of the host, as plain data. Only reads."""

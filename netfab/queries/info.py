@@ -1,4 +1,4 @@
-"""What `netfab info` prints: versions, what this host has and keeps for us, and how much there is of it."""
+"""What `netfab info` prints: versions, this host's features, and the amount of state on it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from netfab.where import HERE, Where, records
 
 
 def info(where: Where = HERE) -> dict[str, Any]:
-    """As plain data; memory in bytes. `programs` are those of all fabrics, by their state; None: root's."""
-    import platform  # takes 5 ms
+    """As plain data; memory in bytes. `programs`: counts by state, over all fabrics; None: needs root."""
+    import platform  # the import takes 5 ms
 
     known, root = records(where), os.geteuid() == 0
     return {
@@ -39,14 +39,14 @@ def info(where: Where = HERE) -> dict[str, Any]:
 
 
 def _nft() -> str:
-    """Its version; "" where it is missing."""
+    """nft's version; "" if it is missing."""
     with suppress(Unsupported):
         return nft.version()
     return ""
 
 
 def _limits() -> dict[str, str]:
-    """The limits that programs can be given here, and by which version of cgroups."""
+    """The resource limits that programs can have here, and the cgroup version of each."""
     found = mounted()
     kept = dict.fromkeys(sorted(LIMITED & found.v2_controllers), "v2")
     return kept | dict.fromkeys(sorted(LIMITED & found.v1.keys()), "v1")

@@ -1,4 +1,4 @@
-"""One thing by its name, as plain data: as it should be, and for root as it is."""
+"""One object by its name, as plain data: as desired, and for root, as it is."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from netfab.store.store import Record
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, opened_host, read_store
 
-# Of a Spec: what the node says itself.
+# Fields of a Spec that repeat the node's own.
 _INTERNAL = frozenset({"fabric", "name", "netns", "hosts_file", "resolv_conf", "addresses", "hostname"})
 
 
 class Match(NamedTuple):
-    """Something that has a name: `node`, `network` or `interface` of a fabric."""
+    """A match for a name: a `node`, `network` or `interface` of a fabric."""
 
     record: Record
     kind: str
@@ -38,7 +38,7 @@ class Match(NamedTuple):
 def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
     """A fabric, FABRIC/NODE, a node, a network, an interface of the host, an image.
 
-    Raises NetfabError where nothing has that name, or things of several fabrics have.
+    Raises NetfabError if nothing has that name, or objects of several fabrics have.
     """
     with read_store(where) as store:
         known = store.records()
@@ -69,7 +69,7 @@ def _image(what: str, where: Where) -> dict[str, Any] | None:
 
 
 def _match(record: Record, what: str) -> Match | None:
-    """The first of the fabric's things that have that name: nodes go before networks, these before links."""
+    """The fabric's first match for that name: nodes before networks before links."""
     fabric, _, short = what.rpartition("/")
     if fabric in ("", record.name):
         summary = json.loads(record.summary)
@@ -82,7 +82,7 @@ def _match(record: Record, what: str) -> Match | None:
 
 
 def _links(record: Record, name: str) -> Iterator[Any]:
-    """What of the fabric has that interface of the host."""
+    """The fabric's objects with that interface of the host."""
     things = Fabric.from_json(record.desired, KINDS).values()
     return (thing for thing in things if Name(HOST, name) in thing.names)
 
@@ -95,7 +95,7 @@ def _node(found: Match, where: Where) -> dict[str, Any]:
 
 
 def _program(one: Status) -> dict[str, Any]:
-    """How a node's program fares, and what it was started with."""
+    """The status of a node's program, and what it was started with."""
     fared: dict[str, Any] = {
         "state": one.state,
         "pid": one.pid or None,
@@ -107,12 +107,12 @@ def _program(one: Status) -> dict[str, Any]:
         "ended": _time(one.ended),
     }
     asked = {key: value for key, value in one.spec._asdict().items() if key not in _INTERNAL}
-    plain: dict[str, Any] = json.loads(json.dumps(asked))  # tuples as lists, for every form of output
+    plain: dict[str, Any] = json.loads(json.dumps(asked))  # tuples become lists, for every output format
     return fared | plain
 
 
 def _time(seconds: float) -> str | None:
-    """As RFC 3339 has it."""
+    """A time in RFC 3339 format."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds") if seconds else None
 
 
@@ -137,5 +137,5 @@ def _interface(found: Match, where: Where) -> dict[str, Any]:
 
 
 def _plain(thing: Any) -> Any:
-    """Its fields, as JSON has them."""
+    """An object's fields as JSON data."""
     return json.loads(json.dumps(thing._asdict(), default=str))

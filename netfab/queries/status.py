@@ -1,4 +1,4 @@
-"""What there is of fabrics, as plain data: `status`, `ls`, `bridges`, and plans as JSON.
+"""The state of fabrics as plain data: `status`, `ls`, `bridges`, and plans as JSON.
 
 Only reads.
 """
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
-    """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied.
+    """A fabric's status, as `status -o json` prints it. Without root, as it was last applied.
 
-    A node is ready when its namespace is there and its program, if it has one, runs or has done its work (not
-    when it is stopped or paused);
-    `dropped` are the packets that its interface was not allowed to send.
+    A node is ready if its namespace exists and its program, if any, runs or has completed successfully (not
+    if it is stopped or paused);
+    `dropped`: packets that its interface was not allowed to send.
     """
     from netfab.runtime.status import status as containers
 
@@ -88,7 +88,7 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
 
 def described(name: str, changes: Iterable[Change], where: Where = HERE) -> list[dict[str, Any]]:
-    """Changes to a fabric as it was applied, as `describe` has them, with whose ports they are about."""
+    """Changes to a fabric as it was applied, as from `describe`, with the nodes of ports."""
     with read_store(where) as store:
         record = store.record(name)
     nodes = json.loads(record.summary)["nodes"] if record else {}
@@ -101,7 +101,7 @@ def described(name: str, changes: Iterable[Change], where: Where = HERE) -> list
 
 
 def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
-    """What of this host has come in the way of a fabric, of which itself nothing has changed."""
+    """Changes of this host that impair a fabric although its own objects are unchanged."""
     from netfab.objects.borrowed import Borrowed
     from netfab.objects.passage import Passage
     from netfab.objects.uplink import Uplink
@@ -114,7 +114,7 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
 
 
 def ended_guests(name: str, where: Where = HERE) -> tuple[str, ...]:
-    """The labels of guests that run no more, which no repair makes again."""
+    """The labels of ended guests, which no repair can restore."""
     from netfab.objects.guest import Guest
 
     with read_store(where) as store:
@@ -147,7 +147,7 @@ def _left_by_name(wanted: Fabric, host: LocalHost) -> Iterator[str]:
 
 
 def topology_of(name: str, where: Where = HERE) -> str:
-    """The file that the fabric was last applied from, whatever became of that: it plans to no changes."""
+    """The stored text of the file that the fabric was last applied from: planning it yields no changes."""
     need_root("status -o topology")
     with read_store(where) as store:
         record = known_record(store, name, where)
@@ -166,7 +166,7 @@ def _does_its_work(program: Status) -> bool:
 
 
 def namespace_of_node(fabric: str, node: str, found: dict[str, Any]) -> Name:
-    """The name of the namespace that a node is in, as its summary has it."""
+    """The namespace of a node, by its summary."""
     if found["guest"]:
         return Name("namespace", f"{fabric}.{node}")
     return Name("namespace", os.path.basename(found["namespace"]))
@@ -208,16 +208,16 @@ def plan_data(
 
 
 def name_of(file: str, where: Where = HERE) -> str:
-    """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone.
+    """The fabric that was applied from a file, or that the file names; the file may be invalid, or gone.
 
-    `-` is standard input. "" where nothing says a name. Raises AppliedElsewhere where the fabric of that name
+    `-` is standard input. "" if there is no name. Raises AppliedElsewhere if the fabric of that name
     is another file's.
     """
     from netfab.topology.load import default_name
 
     path = file if file == "-" else os.path.abspath(file)
     known: dict[str, Record] = {}
-    with suppress(StoreError):  # a broken store hinders no destroy
+    with suppress(StoreError):  # a broken store must not prevent a destroy
         known = {record.name: record for record in records_of_any(where)}
     applied = {record.name for record in known.values() if record.file == path != "-"}
     applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
@@ -229,7 +229,7 @@ def name_of(file: str, where: Where = HERE) -> str:
 
 
 def shared_by(file: str) -> tuple[str, Etcd] | None:
-    """The fabric of a file that names a store which controllers share, and that. The rest may be wrong."""
+    """The fabric and the shared store that a file names; the rest of the file may be invalid."""
     from netfab.topology import grammar
 
     with suppress(grammar.Wrong):
@@ -239,7 +239,7 @@ def shared_by(file: str) -> tuple[str, Etcd] | None:
 
 
 def _written(key: str, file: str) -> str:
-    """What a file says at its top; "" where it doesn't, or can't be read."""
+    """A top-level value of a file; "" if it is missing, or the file can't be read."""
     from netfab.topology import MAX_BYTES
     from netfab.topology.source import Source
 

@@ -1,1 +1,1 @@
-"""When nobody types: a change that nobody confirmed is taken back, what others changed is repaired."""
+"""Unattended work: unconfirmed changes are rolled back, what others changed is repaired."""

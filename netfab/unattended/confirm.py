@@ -1,7 +1,7 @@
-"""`--confirm`: a change that is taken back unless somebody says, or an address shows, that all is well.
+"""`--confirm`: a change that is rolled back unless a user, or a reply from an address, confirms it.
 
-A child that outlives the connection holds what was before, and applies it when its time is over. The command
-tells it how that went; when it dies before, the child takes the way back at once.
+A child that outlives the connection keeps the previous state, and applies it on timeout. The command
+tells it how the change went; if the command dies first, the child rolls back at once.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from netfab.topology.adhoc import NAME
 from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
 
-PATIENCE = 10.0  # seconds for the end of a child that has nothing to do, and for the word of who knocks
-PROBING = 0.5  # seconds between two looks whether the address answers
+PATIENCE = 10.0  # seconds to wait for an idle child to end, and for a client's message
+PROBING = 0.5  # seconds between two probes of the address
 _APPLIED, _NOTHING = b"+", b"-"
 _CONFIRMED, _TOO_EARLY, _SAME_CONNECTION = b"confirmed", b"early", b"same"
 _SUFFIX = ".confirm"
-_CERTAIN = Record("", "", 0, "", "")  # there is nothing to take back
-_GONE = Record("", "", 0, "", "", "gone")  # another command took it away meanwhile
-ATTEMPTS = 3  # at the way back
+_CERTAIN = Record("", "", 0, "", "")  # the change stays
+_GONE = Record("", "", 0, "", "", "gone")  # another command removed the fabric meanwhile
+ATTEMPTS = 3  # to roll back
 
 
 class Terms(NamedTuple):
-    """How long the child waits once the change is made, and for whom."""
+    """How long the child waits once the change is made, and which address it probes."""
 
     seconds: float
     probe: IPv4Address | IPv6Address | None = None
 
 
 class Before(NamedTuple):
-    """A fabric as the store had it."""
+    """A fabric as it was in the store."""
 
     name: str
     record: Record | None
@@ -52,16 +52,16 @@ class Before(NamedTuple):
 
 
 class Attempt:
-    """The change that is about to be made."""
+    """The change that is about to be made: the caller sets whether it changed anything."""
 
     changed = True
 
 
 class Armed:
-    """A child that takes the change back, unless it is told how that went, and then that it is to stay."""
+    """A child that rolls the change back, unless it is told the outcome, and that is then confirmed."""
 
     def __init__(self, before: Before, terms: Terms, where: Where) -> None:
-        """Raises NetfabError while another change waits."""
+        """Raises NetfabError while another change awaits confirmation."""
         door, (self._line, theirs) = _door(before.name, where), socket.socketpair()
         if _forked():
             _keep_only(theirs.fileno(), door.fileno())
@@ -70,10 +70,10 @@ class Armed:
         door.close()
 
     def applied(self) -> None:
-        """It was made: the time runs from now on.
+        """The change was made: the time runs from now on.
 
-        Returns when the child knows what it may take back: a change that comes then is another one's.
-        Raises NetfabError when it was killed.
+        Returns when the child knows what it may roll back: it leaves changes after that alone.
+        Raises NetfabError if it was killed.
         """
         try:
             self._line.sendall(_APPLIED)
@@ -86,26 +86,26 @@ class Armed:
             ) from error
 
     def nothing(self) -> None:
-        """All is as it was. Returns when the child is gone: another change may come."""
+        """Nothing changed. Returns when the child is gone, so that another change may begin."""
         with suppress(ConnectionError):
             self._line.sendall(_NOTHING)
             self._wait()
         self.close()
 
     def _wait(self) -> None:
-        """Until the child has let go of the line. Raises ConnectionError where it never heard us."""
+        """Wait until the child has closed the line. Raises ConnectionError if it never read our message."""
         self._line.settimeout(PATIENCE)
         with suppress(TimeoutError):
             self._line.recv(1)
 
     def close(self) -> None:
-        """A child that was told nothing takes the change back now."""
+        """Close the line: a child that was told nothing rolls the change back now."""
         self._line.close()
 
 
 @contextmanager
 def armed(name: str, terms: Terms, where: Where) -> Iterator[Attempt]:
-    """Within this, change that fabric. Raises NetfabError, with nothing begun, while another change waits."""
+    """Within this, change that fabric. Raises NetfabError, before anything, while another change waits."""
     need_root("apply --confirm")
     with opened_store(where) as store:
         before = Before(name, store.record(name), store.leases(name))
@@ -124,7 +124,7 @@ def armed(name: str, terms: Terms, where: Where) -> Iterator[Attempt]:
 
 
 def confirm(name: str | None, where: Where) -> str:
-    """Say that the host is still there; the fabric whose change stays. Raises NetfabError."""
+    """Confirm a change; returns the name of its fabric. Raises NetfabError."""
     need_root("confirm")
     with suppress(FileNotFoundError):
         files = sorted(file.name for file in os.scandir(where.run) if file.name.endswith(_SUFFIX))
@@ -150,7 +150,7 @@ def _path(name: str, where: Where) -> str:
 
 
 def _door(name: str, where: Where) -> socket.socket:
-    """Where `confirm` knocks. Raises NetfabError."""
+    """The socket that `confirm` connects to. Raises NetfabError."""
     path = _path(name, where)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -172,15 +172,15 @@ def _door(name: str, where: Where) -> socket.socket:
 def _bind(door: socket.socket, path: str) -> None:
     while True:
         public_directory(os.path.dirname(path))
-        with suppress(FileNotFoundError):  # another command removed it with its last file, just now
+        with suppress(FileNotFoundError):  # another command just removed it with its last file
             door.bind(path)
             return
 
 
 def _asked(path: str) -> bytes:
-    """What the child at that door says; b"" where there is none any more.
+    """The answer of the child at that socket; b"" if it is gone.
 
-    When it is confirmed it is gone by then: another change may come.
+    After a confirmation it is gone on return, so that another change may begin.
     """
     said = b""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
@@ -193,12 +193,12 @@ def _asked(path: str) -> bytes:
 
 
 def _connection() -> bytes:
-    """What tells one ssh connection from another; b"" for who is on the machine (ssh(1))."""
+    """An identifier of the ssh connection (ssh(1)); b"" on the machine itself."""
     return os.environb.get(b"SSH_CONNECTION", b"").replace(b"\n", b" ")
 
 
 def _forked() -> bool:
-    """True in a child that no end of a session, terminal or parent ends."""
+    """Fork; True in the child, a daemon that outlives session, terminal and parent."""
     first = os.fork()
     if first:
         os.waitpid(first, 0)
@@ -216,7 +216,7 @@ def _forked() -> bool:
 
 
 def _keep_only(*kept: int) -> None:
-    """Let go of what the command had open: a lock that two hold is not let go by one of them."""
+    """Close the command's other descriptors: a lock in two processes is not released by one."""
     for number in map(int, os.listdir("/proc/self/fd")):
         if number > 2 and number not in kept:
             with suppress(OSError):
@@ -229,8 +229,8 @@ def _wait(before: Before, terms: Terms, where: Where, door: socket.socket, told:
     try:
         known = _is_wanted(before.name, terms, where, door, told)
         with suppress(OSError):
-            os.unlink(_path(before.name, where))  # while we listen: once we do not, it may be another's
-            os.rmdir(where.run)  # where nothing else is in it
+            os.unlink(_path(before.name, where))  # while still listening: afterwards it may be another's
+            os.rmdir(where.run)  # if it is empty
         door.close()
         code = 0 if known is _CERTAIN or _is_taken_back(before, known, where) else 1
     finally:
@@ -238,7 +238,7 @@ def _wait(before: Before, terms: Terms, where: Where, door: socket.socket, told:
 
 
 def _is_taken_back(before: Before, applied: Record | None, where: Where) -> bool:
-    """Whether it could be; who has to know otherwise reads the system's log."""
+    """Roll back; whether that succeeded. Failures go to syslog(3)."""
     from syslog import LOG_DAEMON, LOG_ERR, syslog
 
     for _ in range(ATTEMPTS):
@@ -252,7 +252,7 @@ def _is_taken_back(before: Before, applied: Record | None, where: Where) -> bool
 
 
 def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told: int) -> Record | None:
-    """_CERTAIN when the change stays; else the record of what is to be taken back; None: it is not known."""
+    """_CERTAIN if the change stays; else the record of what is to be rolled back; None: unknown."""
     applied: Record | None = None
     deadline: float | None = None
     waiting: list[int] = [told, door.fileno()]
@@ -266,23 +266,23 @@ def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told:
             said = os.read(told, 1)
             if said != _APPLIED:
                 return _CERTAIN if said == _NOTHING else None
-            with suppress(StoreError), opened_store(where) as store:  # else it goes, whatever it is by then
+            with suppress(StoreError), opened_store(where) as store:  # else roll back whatever is there
                 applied = store.record(name) or _GONE
             deadline, waiting = monotonic() + terms.seconds, [door.fileno()]
-            os.close(told)  # the command goes on
+            os.close(told)  # this lets the command continue
         elif door.fileno() in ready:
             if _is_confirmed(door, deadline is not None):
                 return _CERTAIN
         elif looks and terms.probe is not None:
             from netfab.kernel.echo import answers
 
-            with suppress(OSError):  # there is no way to ask, which shows nothing
+            with suppress(OSError):  # no way to probe, which proves nothing
                 if answers(terms.probe, PROBING):
                     return _CERTAIN
 
 
 def _is_confirmed(door: socket.socket, applied: bool) -> bool:
-    """Answer one who knocked."""
+    """Answer one client; whether it confirmed."""
     with suppress(OSError), door.accept()[0] as line:
         line.settimeout(PATIENCE)
         theirs, ours = line.recv(1000).rstrip(b"\n"), _connection()
@@ -291,13 +291,13 @@ def _is_confirmed(door: socket.socket, applied: bool) -> bool:
             answer = _SAME_CONNECTION
         line.sendall(answer)
         if answer == _CONFIRMED:
-            line.detach()  # it ends with this process
+            line.detach()  # closed when this process ends
             return True
     return False
 
 
 def _go_back(before: Before, applied: Record | None, where: Where) -> None:
-    """Make the fabric what it was, unless another command has changed it since. Raises NetfabError."""
+    """Restore the fabric, unless another command has changed it since. Raises NetfabError."""
     with adhoc.alone(where) if before.name == NAME else nullcontext():
         if applied is not None:
             with opened_store(where) as store:

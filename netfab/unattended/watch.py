@@ -1,9 +1,9 @@
-"""`netfab watch`: repair what others change, and attach containers that restart, as it happens.
+"""`netfab watch`: repairs what others change, and reattaches restarted containers, as it happens.
 
-A program that ended is its restart policy's business.
+Programs that end are left to their restart policies.
 
-It looks again whenever something happened that may matter, and every now and then, since what happens inside
-a node is not told to anybody outside. It has no state: what should be is what was applied, and each repair is
+It checks after every event that may matter, and periodically, since events inside a node are not seen
+outside. It has no state: the desired state is what was applied, and each repair is
 a `reconcile`.
 """
 
@@ -27,17 +27,17 @@ from netfab.system.poll import readable
 from netfab.topology.adhoc import NAME
 from netfab.where import HERE, Where, need_root, records
 
-SETTLE = 0.1  # seconds after an event in which more may belong to it
-CALM = 4.0  # of the time that a look took, between two looks: it may cost a fifth of a processor
+SETTLE = 0.1  # seconds after an event during which related ones may follow
+CALM = 4.0  # pause between checks, times a check's duration: at most a fifth of a processor
 _DIRECTORIES = ("/run/netns", "/run/crun", "/run/runc")
 
-Told = Callable[[str, tuple[Change, ...], NetfabError | None], None]  # fabric, what was repaired, what failed
+Told = Callable[[str, tuple[Change, ...], NetfabError | None], None]  # fabric, repairs, failure
 
 
 def watch(names: Iterable[str], told: Told, every: float = 10.0, where: Where = HERE) -> None:
-    """Until SIGTERM or SIGINT comes. No names: every fabric of this host, and what is attached.
+    """Watch until SIGTERM or SIGINT. No names: every fabric of this host, and all attachments.
 
-    `told` hears of each repair, and of each failure, which is tried again when something happens.
+    `told` is called for each repair, and for each failure, which is retried on the next event.
     """
     need_root("watch")
     from netfab.guests.events import Events
@@ -63,11 +63,11 @@ def watch(names: Iterable[str], told: Told, every: float = 10.0, where: Where = 
 
 
 def _look(name: str, told: Told, where: Where) -> None:
-    """Repair one fabric, if there is anything to repair."""
+    """Repair one fabric, if it needs it."""
     try:
         changes = adhoc.reconcile(name, where).changes if name == NAME or _can_be_mended(name, where) else ()
     except Interrupted:
-        return  # the signal is heard in `watch`
+        return  # the signal is handled in `watch`
     except NetfabError as error:
         told(name, (), error)
     else:
@@ -76,12 +76,12 @@ def _look(name: str, told: Told, where: Where) -> None:
 
 
 def _can_be_mended(name: str, where: Where) -> bool:
-    """Whether others changed something; a guest that ended nobody can make again."""
+    """Whether there is repairable drift; an ended guest can't be repaired."""
     return any(change.after or not isinstance(change.before, Guest) for change in adhoc.drift(name, where))
 
 
 def _ends_of_guests(where: Where) -> Iterator[int]:
-    """A pidfd for each guest of any fabric that lives."""
+    """A pidfd for each running guest of any fabric."""
     for record in records(where):
         for guest in guests.guests_in(Fabric.from_json(record.desired, ASKED)).values():
             if guest.pid:
@@ -91,7 +91,7 @@ def _ends_of_guests(where: Where) -> Iterator[int]:
 
 @contextmanager
 def _signals() -> Iterator[int]:
-    """A descriptor that becomes readable when one comes that ends us, also while they are deferred."""
+    """A descriptor that becomes readable on a terminating signal, even while signals are deferred."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before: dict[int, Any] = {
         number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)
@@ -108,5 +108,5 @@ def _signals() -> Iterator[int]:
 
 
 def _rest(seconds: float, stop: int) -> bool:
-    """Let more of the same happen; whether a signal came."""
+    """Pause to let related events arrive; whether a signal came."""
     return bool(readable([stop], seconds))
