@@ -1,6 +1,6 @@
 """The lock of a fabric: one command at a time changes it. flock(2), released when its holder has ended.
 
-So have the programs that change the kernel for the holder: they inherit the lock.
+Programs that change the kernel for the holder inherit the lock: it is held until they have ended, too.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from netfab.errors import Locked, NetfabError
 from netfab.system.descriptors import LOCKS
 from netfab.system.files import is_at, public_directory
 
-_SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
+_SILENCE = 1.0  # seconds before a change of holder is reported: with many waiting, they change quickly
 
 
 @contextmanager
 def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock at `path`; its file is removed with the lock.
 
-    `waiting` is told the holder when it must wait. Raises Locked after `timeout` seconds in all, however many
-    held it meanwhile; NetfabError where the file can't be made.
+    `waiting` gets the holder if it has to wait. Raises Locked after `timeout` seconds in all, however many
+    held it meanwhile; NetfabError if the file can't be created.
     """
     fd = _acquire(path, timeout, waiting)
     LOCKS.add(fd)
     try:
-        with suppress(OSError):  # a full disk: who waits is told less, and may wait all the same
+        with suppress(OSError):  # a full disk: waiters see no holder, but can wait all the same
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(errors="replace"), 0)
         yield
     finally:
         if is_at(fd, path):
-            os.unlink(path)  # under the lock: who waits sees that its file is another one, and opens that
+            os.unlink(path)  # under the lock: a waiter sees that its file was replaced, and opens the new one
         LOCKS.discard(fd)
         os.close(fd)
-        with suppress(OSError):  # not empty: other fabrics are there
+        with suppress(OSError):  # not empty: other fabrics exist
             os.rmdir(os.path.dirname(path))
 
 
@@ -52,7 +52,7 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
-            continue  # the directory was removed with its last file, just now
+            continue  # the directory was just removed with its last file
         except OSError as error:
             raise _no_lock(path, error) from error
         try:
@@ -77,7 +77,7 @@ def _no_lock(path: str, error: OSError) -> NetfabError:
 
 
 def _flock_within(fd: int, deadline: float, holder: str) -> None:
-    from netfab.system.flock import Expired, lock_within  # most commands wait for nobody
+    from netfab.system.flock import Expired, lock_within  # most commands need not wait
 
     try:
         lock_within(fd, deadline)

@@ -23,7 +23,7 @@ from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.conflicts import overlaps, refuse, taken_bridges, taken_ports, taken_vnis
 from netfab.store.store import Part, Record
 
-# What each version added to the one before; the first makes the tables.
+# What each schema version adds to the one before; the first creates the tables.
 _VERSIONS = (
     """
     CREATE TABLE fabrics (name TEXT PRIMARY KEY, file TEXT, user INTEGER, desired TEXT, summary TEXT);
@@ -37,7 +37,7 @@ _VERSIONS = (
 VERSION = len(_VERSIONS)
 _PATIENCE = 30  # seconds
 _FOR_WANT_OF_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
-_ROOM = 64 << 10  # bytes; what readers and writers share of a WAL store takes 32 KiB at least
+_ROOM = 64 << 10  # bytes; the shared memory of a WAL store takes at least 32 KiB
 
 
 class SqliteStore:
@@ -48,7 +48,7 @@ class SqliteStore:
         with self._as_store_error():
             os.makedirs(directory, 0o700, exist_ok=True)
             _refuse_unsafe(directory)
-            with _alone(directory):  # becoming a WAL store is the one step that waits for nobody and fails
+            with _alone(directory):  # switching to WAL is the one step that fails instead of waiting
                 _make_private(self.path)
                 self._db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
                 try:
@@ -59,7 +59,7 @@ class SqliteStore:
 
     @classmethod
     def empty(cls) -> Self:
-        """One that has nothing, and is kept nowhere."""
+        """An empty store in memory."""
         made = cls.__new__(cls)
         made.path, made._db = "", sqlite3.connect(":memory:", isolation_level=None)
         made._upgrade()
@@ -67,15 +67,15 @@ class SqliteStore:
 
     @classmethod
     def to_read(cls, directory: str) -> Self:
-        """What was written down, where SQLite has no room beside it, as on a full disk. It can't be changed.
+        """The store, read-only, for when SQLite has no room for its files beside it, as on a full disk.
 
-        Raises StoreError, also where a process that was killed left what is not in the file yet.
+        Raises StoreError, also if a killed process left changes that are not in the main file yet.
         """
         made = cls.__new__(cls)
         made.path = f"{directory}/store.sqlite"
         with made._as_store_error():
             _refuse_unsafe(directory)
-            with _alone(directory):  # nobody begins to write meanwhile
+            with _alone(directory):  # keeps writers out meanwhile
                 with suppress(FileNotFoundError):
                     if os.stat(f"{made.path}-wal").st_size:
                         raise StoreError(f"{made.path}: it is not whole without its -wal")
@@ -112,7 +112,7 @@ class SqliteStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def record(self, fabric: str) -> Record | None:
@@ -127,7 +127,7 @@ class SqliteStore:
             return [Record(*row) for row in self._db.execute("SELECT * FROM fabrics ORDER BY name")]
 
     def leases(self, fabric: str) -> frozenset[Lease]:
-        """What the fabric holds."""
+        """The fabric's leases."""
         with self._as_store_error():
             rows = self._db.execute("SELECT kind, key, value FROM leases WHERE fabric = ?", (fabric,))
             return frozenset(Lease(*row) for row in rows)
@@ -169,7 +169,7 @@ class SqliteStore:
             return {bridge: f"network {network} of fabric {fabric}" for bridge, network, fabric in rows}
 
     def borrowed(self, besides: str) -> dict[str, str]:
-        """What other fabrics borrow, and its originals."""
+        """Sysctls that other fabrics borrow, and their original values."""
         with self._as_store_error():
             rows = self._db.execute(
                 "SELECT key, value FROM leases WHERE kind = 'borrowed' AND fabric <> ?", (besides,)
@@ -177,7 +177,7 @@ class SqliteStore:
             return dict(rows.fetchall())
 
     def contents(self) -> list[tuple[str | int, ...]]:
-        """All that anybody may plan from: rows that differ whenever it does."""
+        """Everything that plans depend on, as rows that differ whenever it does."""
         with self._as_store_error():
             fabrics = self._db.execute(
                 "SELECT name, file, user, length(desired), summary, commands, length(topology) FROM fabrics"
@@ -188,7 +188,7 @@ class SqliteStore:
             return [*fabrics, *leases, *parts]
 
     def claim(self, fabric: str, claims: Iterable[Lease]) -> None:
-        """Hold these too; LeaseConflict when another fabric was first."""
+        """Claim these, in addition. Raises LeaseConflict if another fabric was first."""
         wanted = frozenset(claims)
         if wanted <= self.leases(fabric):
             return
@@ -202,7 +202,7 @@ class SqliteStore:
             self._insert(fabric, wanted)
 
     def commit(self, record: Record, claims: Iterable[Lease], part: Part | None = None) -> None:
-        """The fabric was applied: this record, and exactly these leases; and that part."""
+        """The fabric was applied: store this record, exactly these leases, and that part."""
         wanted = frozenset(claims)
         same = self.record(record.name) == record and self.leases(record.name) == wanted
         if same and part in (None, self.part(record.name)):
@@ -215,13 +215,13 @@ class SqliteStore:
                 self._insert_part(record.name, part)
 
     def part(self, fabric: str) -> Part | None:
-        """What is kept of this host's part."""
+        """What is stored about this host's part."""
         with self._as_store_error():
             row = self._db.execute("SELECT * FROM parts WHERE fabric = ?", (fabric,)).fetchone()
         return Part(*row[1:]) if row else None
 
     def keep_part(self, fabric: str, part: Part) -> None:
-        """That, and record and leases as they are."""
+        """Store that, and leave record and leases as they are."""
         with self._as_store_error(), self._transaction():
             self._insert_part(fabric, part)
 
@@ -229,7 +229,7 @@ class SqliteStore:
         self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", (fabric, *part))
 
     def forget(self, fabric: str) -> None:
-        """The fabric is gone."""
+        """The fabric is gone: delete its record and leases."""
         with self._as_store_error(), self._transaction():
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (fabric,))
             self._db.execute("DELETE FROM fabrics WHERE name = ?", (fabric,))
@@ -249,20 +249,20 @@ class SqliteStore:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # SQLite itself takes back what fails for want of room or memory
+                if self._db.in_transaction:  # SQLite itself rolls back if out of space or memory
                     self._db.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Writers wait for each other here, each woken by the one before it; nothing depends on it.
+        """Queue writers, each woken by the one before it; correctness does not depend on this.
 
-        In SQLite one who has waited longer sleeps longer between two looks: of 50 who wrote again and again,
+        In SQLite a writer that has waited longer sleeps longer between polls: of 50 that wrote in a loop,
         the last waited for 29 of its 30 s.
         """
         fd = -1
         try:
-            with suppress(OSError):  # no room for it, say
+            with suppress(OSError):  # a full disk, for example
                 fd = os.open(
                     f"{self.path}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
                 )
@@ -270,18 +270,18 @@ class SqliteStore:
             yield
         finally:
             if fd != -1:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # who was forked meanwhile has it open
+                fcntl.flock(fd, fcntl.LOCK_UN)  # a process forked meanwhile has it open
                 os.close(fd)
 
     @contextmanager
     def _as_store_error(self) -> Iterator[None]:
-        """What SQLite and the file system say, as StoreError.
+        """Errors of SQLite and the file system, as StoreError.
 
-        A broken store also gives values of no sense: hence ValueError and its like.
+        A broken store also returns invalid values: hence ValueError and the like.
         """
         try:
             yield
-        except UnicodeEncodeError as error:  # of our own making: a path that is no text
+        except UnicodeEncodeError as error:  # of our own making: a path that is not valid text
             raise StoreError(f"{error.object!r} can't be kept: it is not UTF-8") from error
         except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError) as error:
             broken = not isinstance(error, (OSError, sqlite3.OperationalError))
@@ -296,7 +296,7 @@ def _wait_for_turn(fd: int) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        from netfab.system.flock import Expired, lock_within  # most commands wait for nobody
+        from netfab.system.flock import Expired, lock_within  # most commands need not wait
 
         with suppress(Expired):
             lock_within(fd, monotonic() + _PATIENCE)
@@ -313,12 +313,12 @@ def _refuse_unsafe(directory: str) -> None:
 
 
 def _code(error: Exception) -> int:
-    """SQLite's primary result code; 0 of what is no error of SQLite's."""
+    """SQLite's primary result code; 0 if the error is not SQLite's."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _is_full(directory: str) -> bool:
-    """Whether there is no room for what SQLite keeps beside the file; it speaks of an I/O error then."""
+    """Whether there is no space for SQLite's files beside the store, which it reports as an I/O error."""
     try:
         found = os.statvfs(directory)
     except OSError:
@@ -328,7 +328,7 @@ def _is_full(directory: str) -> bool:
 
 @contextmanager
 def _alone(directory: str) -> Iterator[None]:
-    """One process at a time."""
+    """Exclude other processes."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -338,9 +338,9 @@ def _alone(directory: str) -> Iterator[None]:
 
 
 def _make_private(path: str) -> None:
-    """Create the file, or take from others what they may do with it; raises OSError when it is a link.
+    """Create the file, or remove other users' permissions on it. Raises OSError if it is a link.
 
-    One that is there is not opened: closing it would end the locks of this process's other connection
+    An existing one is not opened: closing it would release the locks of this process's other connections
     (fcntl(2)).
     """
     with suppress(FileExistsError):
@@ -353,7 +353,7 @@ def _make_private(path: str) -> None:
 
 
 def set_aside(directory: str) -> str:
-    """Rename a broken store, so that a new one can be made; where it is now."""
+    """Rename a broken store, so that a new one can be created; returns its new path."""
     kept = f"{directory}/store.broken"
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
