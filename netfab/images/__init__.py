@@ -14,35 +14,35 @@ from netfab.images.layout import image_of as image_of
 
 
 class Place(Protocol):
-    """Of a `Where`, what bringing an image needs."""
+    """The part of a `Where` that bringing an image needs."""
 
     @property
     def state(self) -> str:
-        """Below this directory they lie."""
+        """The directory below which images are stored."""
 
     @property
     def lock_timeout(self) -> float:
-        """Seconds."""
+        """How long to wait for a lock, in seconds."""
 
     @property
     def waiting(self) -> Callable[[str], None]:
-        """Told what we wait for."""
+        """Called with what we wait for."""
 
     @property
     def say(self) -> Callable[[str], None]:
-        """Told what the user may want to know: that a mirror does not answer."""
+        """Called with notices for the user: that a mirror does not answer."""
 
     @property
     def progress(self) -> Callable[[int, int, str], None]:
-        """Told how much of how much has come."""
+        """Called with how much has come, of how much in all, and of what."""
 
 
 def resolve(where: Place, reference: str, directory: str = ".") -> Image:
-    """The image that a word means, brought here when it isn't: pulled, loaded, imported.
+    """The image that a word means; pulled, loaded or imported if it is not here.
 
     `alpine:3.20`, `HOST/NAME@sha256:…`, the id of one that is here, `docker-archive:FILE`,
-    `oci-archive:FILE`, `oci:DIR`, the path of a root file system's tar, or of a directory, which is taken as
-    it is. A relative path begins in `directory`. Raises NetfabError.
+    `oci-archive:FILE`, `oci:DIR`, the path of a root file system's tar, or of a directory, which is used as
+    it is. A relative path starts at `directory`. Raises NetfabError.
     """
     from netfab.images.obtain import bring
 
@@ -50,14 +50,14 @@ def resolve(where: Place, reference: str, directory: str = ".") -> Image:
 
 
 def renew(where: Place, reference: str, directory: str = ".") -> Image:
-    """The same, but a registry's image as the registry has it now. Raises NetfabError."""
+    """Like `resolve`, but a registry's image as the registry has it now. Raises NetfabError."""
     from netfab.images import obtain
 
     return obtain.renew(where, reference, directory)
 
 
 def find(where: Place, reference: str, directory: str = ".") -> Image | None:
-    """The same where it is here, whole, and None where it would have to be brought. Raises NetfabError."""
+    """Like `resolve`, but None if it is not completely here. Raises NetfabError."""
     from netfab.images.obtain import look_for
 
     return look_for(where, reference, directory)

@@ -31,21 +31,21 @@ from netfab.images.streams import HEADERS, Stream, compression_of
 from netfab.tuples import NamedTuple
 
 _PIECE = 1 << 20  # bytes
-_LINKS = 8  # that lead to one of them
+_LINKS = 8  # symlinks to follow to a file
 
 
 class Files(Protocol):
     """Names and contents."""
 
     def size(self, name: str) -> int | None:
-        """Bytes; None where there is no such file."""
+        """Bytes; None if there is no such file."""
 
     def pieces(self, name: str, start: int = 0) -> Iterator[bytes]:
-        """The content from there on."""
+        """The content from `start` on."""
 
 
 class OneFile:
-    """A file that is open, by whatever name."""
+    """An open file, under any name."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class Directory:
             found = os.stat(f"{self._path}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None  # a pipe or a device has no end
+        return found.st_size if stat.S_ISREG(found.st_mode) else None  # a pipe or a device may have no end
 
     def pieces(self, name: str, start: int = 0) -> Iterator[bytes]:
         with open(f"{self._path}/{name}", "rb", buffering=0) as file:
@@ -79,7 +79,7 @@ class Directory:
 
 
 class _Frugal:
-    """What tarfile reads a tar's headers through: none may be huge, or lead back to where it came from."""
+    """A wrapper through which tarfile reads headers: none may be huge, or lead backwards."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.tell, self._file = file.tell, file
@@ -99,7 +99,7 @@ class _Frugal:
 
 
 class Archive:
-    """The files of a tar that is not compressed. Raises BadImage for what is no tar."""
+    """The files of an uncompressed tar. Raises BadImage if it is no tar."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -112,20 +112,20 @@ class Archive:
                 while (found := tar.next()) is not None:
                     self._note(found)
                     headers.seek(tar.offset)
-                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
         except BAD_TAR as error:
             raise BadImage(f"this is not an archive: {error}") from error
 
     @property
     def names(self) -> Collection[str]:
-        """All files that are no links."""
+        """All files that are not links."""
         return self._members.keys()
 
     def _note(self, found: tarfile.TarInfo) -> None:
         name = os.path.normpath(found.name)
         if found.isreg():
             self._members[name] = found.offset_data, found.size
-        elif found.issym():  # how older versions of docker save a layer that is there twice
+        elif found.issym():  # how older versions of docker save a layer that occurs twice
             self._links[name] = os.path.normpath(os.path.join(os.path.dirname(name), found.linkname))
         elif found.islnk():
             self._links[name] = os.path.normpath(found.linkname)
@@ -156,13 +156,13 @@ class Archive:
 class Found(NamedTuple):
     """An image in an archive."""
 
-    names: tuple[str, ...]  # as the archive calls it
+    names: tuple[str, ...]  # in the archive
     manifest: Manifest
     text: bytes  # of the manifest
     files: Files
-    places: Mapping[str, str]  # of blobs, by digest: the names of their files
-    small: Mapping[str, bytes]  # blobs that are in no file
-    is_root: bool = False  # a root file system, which was no image before
+    places: Mapping[str, str]  # digest of a blob -> the name of its file
+    small: Mapping[str, bytes]  # digest -> content of blobs that are in no file
+    is_root: bool = False  # made from a root file system
 
 
 class FileSupply:
@@ -173,7 +173,7 @@ class FileSupply:
         self._found = found
 
     def fetch(self, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
-        """Copy the blob. What is left of an earlier attempt is not needed: it takes no network."""
+        """Copy the blob, without reuse of an earlier attempt: it takes no network."""
         part.restart()
         small = self._found.small.get(blob.digest)
         if small is not None:
@@ -245,7 +245,7 @@ def of_root(file: IO[bytes], diff_id: str, config: Mapping[str, Any]) -> Found:
 def _made(
     names: tuple[str, ...], config: bytes, layers: list[Descriptor], files: Files, places: Mapping[str, str]
 ) -> Found:
-    """An image that came without a manifest."""
+    """An image that came without a manifest, which is generated."""
     text = manifest_of(config, layers)
     manifest = parse(text)
     assert isinstance(manifest, Manifest)
@@ -253,7 +253,7 @@ def _made(
 
 
 def _descriptor(files: Files, name: str) -> Descriptor:
-    """Of a layer that is known by the name of its file."""
+    """The descriptor of a layer that is known by its file's name."""
     size = files.size(name)
     if size is None:
         raise BadImage(f"this archive has no {name}")

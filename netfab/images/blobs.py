@@ -21,14 +21,14 @@ _PIECE = 1 << 20  # bytes
 
 
 class WrongContent(BadImage):
-    """What came is not what was asked for: another size, or another digest."""
+    """The content received has another size or digest than expected."""
 
 
 class Part:
-    """A blob that is on its way. Nobody else writes to it.
+    """A blob that is being received. Nobody else writes to it.
 
-    What is there of an earlier attempt is read when all is here: it may come in a thousand pieces, each of
-    them an attempt.
+    What an earlier attempt received is hashed only once the blob is complete: it may come in a thousand
+    pieces, each of them an attempt.
     """
 
     def __init__(self, fd: int, path: str, digest: str, size: int) -> None:
@@ -39,12 +39,12 @@ class Part:
             self.restart()
 
     def restart(self) -> None:
-        """Nothing of it is here."""
+        """Discard what was received."""
         os.ftruncate(self._fd, 0)
         self._hash, self._hashed, self.have = hashlib.sha256(), 0, 0
 
     def write(self, pieces: Iterator[bytes], told: Callable[[int], None]) -> None:
-        """The next bytes. Raises WrongContent as soon as there are too many."""
+        """Append the next bytes. Raises WrongContent as soon as there are too many."""
         for piece in pieces:
             if self.have + len(piece) > self._size:
                 self.restart()
@@ -61,11 +61,11 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has come, right or wrong."""
+        """Whether all bytes have come, right or wrong."""
         return self.have == self._size
 
     def finish(self) -> None:
-        """Check it, and put it in its place. Raises WrongContent, after which nothing of it is here."""
+        """Check it, and move it to its place. Raises WrongContent, and then discards it."""
         while piece := os.pread(self._fd, _PIECE, self._hashed):
             self._hash.update(piece)
             self._hashed += len(piece)
@@ -73,13 +73,13 @@ class Part:
         if found != self._digest:
             self.restart()
             raise WrongContent(f"what came as {self._digest} is {found}")
-        os.fdatasync(self._fd)  # or a power cut could leave an empty file that counts as whole
+        os.fdatasync(self._fd)  # or a power cut could leave an empty file that counts as complete
         os.rename(self._path, self._path.removesuffix(".part"))
 
 
 @contextmanager
 def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) -> Iterator[Part | None]:
-    """The blob to be written; None where it is here. `check`, which may raise, is called while it waits."""
+    """The blob to be written; None if it is here. `check`, which may raise, is called while it waits."""
     path = layout.blob(digest)
     while not os.path.exists(path):
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -87,7 +87,7 @@ def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) 
             wait_for(fd, fcntl.LOCK_EX, check)
             if not is_at(fd, f"{path}.part"):
                 continue
-            if os.path.exists(path):  # it became whole between our look and our part
+            if os.path.exists(path):  # it was completed between our check and opening our part
                 os.unlink(f"{path}.part")
             else:
                 yield Part(fd, f"{path}.part", digest, size)
@@ -98,7 +98,7 @@ def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) 
 
 
 def keep(layout: Layout, data: bytes) -> None:
-    """Have something small here."""
+    """Store a small blob."""
     with incoming(layout, digest_of(data), len(data), lambda: None) as part:
         if part is not None:
             part.restart()
@@ -107,5 +107,5 @@ def keep(layout: Layout, data: bytes) -> None:
 
 
 def digest_of(data: bytes) -> str:
-    """`sha256:…` of that."""
+    """The `sha256:…` of the data."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

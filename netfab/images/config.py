@@ -18,7 +18,7 @@ DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 class BadImage(NetfabError):
-    """What a registry or an archive has is no image, or one that is not taken."""
+    """A registry or an archive has no image, or an unsupported one."""
 
 
 def config_of(config: Mapping[str, Any]) -> Config:
@@ -29,7 +29,7 @@ def config_of(config: Mapping[str, Any]) -> Config:
     workdir = _text(said, "WorkingDir")
     entrypoint = _texts(said, "Entrypoint")
     return Config(
-        () if entrypoint == ("",) else entrypoint,  # none, to Docker
+        () if entrypoint == ("",) else entrypoint,  # none, for Docker
         _texts(said, "Cmd"),
         tuple(
             (name, value) for name, _, value in (text.partition("=") for text in _texts(said, "Env")) if name

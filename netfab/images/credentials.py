@@ -20,12 +20,12 @@ from netfab.topology.image import HUB
 from netfab.tuples import NamedTuple
 
 _HUB_KEY = "https://index.docker.io/v1/"  # what docker login calls docker.io
-_HELPER_TIMEOUT = 60  # seconds; one may ask for a password
-_TOKEN_USER = "<token>"  # of a helper that has an identity token
+_HELPER_TIMEOUT = 60  # seconds; a helper may ask for a password
+_TOKEN_USER = "<token>"  # the user of a helper's identity token
 
 
 class Credentials(NamedTuple):
-    """A name and password, or a token that gets others."""
+    """A name and password, or an identity token to obtain other tokens."""
 
     user: str = ""
     password: str = ""
@@ -33,7 +33,7 @@ class Credentials(NamedTuple):
 
 
 def credentials(registry: str) -> Credentials | None:
-    """For HOST[:PORT]; None where nobody logged in. Raises NetfabError for what can't be read."""
+    """For HOST[:PORT]; None if nobody logged in. Raises NetfabError if they can't be read."""
     path = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
     path = f"{path}/config.json"
     try:
@@ -88,7 +88,7 @@ def _of_helper(helper: str, key: str) -> Credentials | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NetfabError(f"{program}, which ~/.docker/config.json names, does not run: {error}") from error
     if done.returncode != 0:
-        if "not found" in done.stdout:  # that is how one says that it has none
+        if "not found" in done.stdout:  # how a helper says that it has none
             return None
         raise NetfabError(f"{program} says: {(done.stdout or done.stderr).strip()[:200]}")
     try:

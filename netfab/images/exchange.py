@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class Pulled(NamedTuple):
-    """What is here now."""
+    """The result of a pull."""
 
     image: Image
     name: Reference
-    digest: str  # what the registry has by that name
+    digest: str  # of what the registry has by that name
     new: bool  # whether it was not here by that name
 
 
 def pull(where: Place, name: str) -> Pulled:
-    """Bring the image that a registry has by that name now. Raises NetfabError."""
+    """Pull the image that a registry has by that name now. Raises NetfabError."""
     wanted = named(name)
     with leaving_nothing(where), using(where) as layout:
         before = read(layout).names.get(key_of(wanted))
@@ -47,7 +47,7 @@ def pull(where: Place, name: str) -> Pulled:
 
 
 class Pushed(NamedTuple):
-    """What a registry has now."""
+    """The result of a push."""
 
     name: Reference
     digest: str
@@ -55,7 +55,7 @@ class Pushed(NamedTuple):
 
 
 def push(where: Place, name: str, told: Callable[[Descriptor, bool], None]) -> Pushed:
-    """Give the registry in the name the image of that name. Raises NetfabError."""
+    """Push the image of that name to the registry in the name. Raises NetfabError."""
     wanted = named(name)
     if wanted.digest:
         raise NetfabError(f"{name}: what is pushed has a tag, and no digest")

@@ -12,16 +12,16 @@ from zlib import adler32
 
 from netfab.tuples import NamedTuple
 
-# ustar, POSIX.1-1988; GNU tar's has its kin
+# ustar, POSIX.1-1988; GNU tar's are similar
 _WHOSE = Struct("8s8s8s")  # from byte 100: mode, uid, gid; then size, mtime and checksum
 _REST = Struct("c100s5s83x155s12x")  # from byte 156: kind, link name, magic, prefix of the name
-# What tarfile raises for a tar that is damaged or made to do harm: sparse files' maps, headers of headers.
+# What tarfile raises for a damaged or malicious tar: sparse files' maps, headers of headers.
 BAD_TAR = (tarfile.TarError, ValueError, IndexError, OverflowError, RecursionError)
 _USUAL = frozenset([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
 
 
 class Header(NamedTuple):
-    """What is to be unpacked, by the names that tarfile.TarInfo has for it."""
+    """A member to unpack; fields are named as in tarfile.TarInfo."""
 
     name: str
     mode: int
@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 
 def usual(block: bytes) -> Header | None:
-    """What the 512 bytes of a header say; None where tarfile has to read them."""
+    """A header, parsed from its 512 bytes; None if it takes tarfile to parse it."""
     try:
         kind, target, prefix, rest = _rest(block[156:])
         mode, uid, gid = _whose(block[100:124])
@@ -49,12 +49,12 @@ def usual(block: bytes) -> Header | None:
     return Header(prefix + name, mode, uid, gid, size, mtime, kind, target)
 
 
-# Most files have the mode, the owner, the day and the rest of others.
+# Cached: most files share mode, owner, day and the rest with others.
 
 
 @lru_cache(maxsize=1 << 10)
 def _rest(field: bytes) -> tuple[bytes, str, str, int]:
-    """Kind, link name, what the name begins with, and the sum of these bytes. Raises ValueError."""
+    """Kind, link name, the name's prefix, and the sum of these bytes. Raises ValueError."""
     if len(field) != _REST.size:
         raise ValueError(field)
     kind, target, magic, prefix = _REST.unpack(field)
@@ -78,9 +78,9 @@ def _octal(field: bytes) -> int:
 
 
 def _sum(field: bytes) -> int:
-    """Of up to 256 bytes, in a tenth of the time that sum() takes.
+    """The sum of up to 256 bytes, in a tenth of the time that sum() takes.
 
-    Adler-32 begins with 1 + their sum, modulo 65,521, which these do not reach (RFC 1950).
+    Adler-32's low half is 1 + their sum, modulo 65,521, which these do not reach (RFC 1950).
     """
     return (adler32(field) & 0xFFFF) - 1
 

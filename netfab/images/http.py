@@ -27,14 +27,14 @@ from netfab.topology.image import HUB
 Response = urllib3.BaseHTTPResponse
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)  # seconds
-WINDOW = 60.0  # seconds of waiting for an answer, in which at least so many bytes come, or it is too slow
+WINDOW = 60.0  # seconds of waiting for an answer, in which a minimum of bytes must come, or it is too slow
 _LEAST = 60 << 10
 _REDIRECTS = 5
-_MOST_WORDS = 1 << 16  # bytes of an error or a token that are read
+_MOST_WORDS = 1 << 16  # bytes to read of an error or a token
 
 
 class RegistryError(NetfabError):
-    """A registry does not answer, or says no. Carries the HTTP status, 0 for none."""
+    """A registry does not answer, or refuses. Carries the HTTP status, 0 for none."""
 
     def __init__(self, message: str, status: int = 0, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -42,18 +42,18 @@ class RegistryError(NetfabError):
 
 
 class BrokenOff(RegistryError):
-    """The connection broke, in the middle of an answer or before it: asked again, it may come."""
+    """The connection broke, during an answer or before it: a retry may succeed."""
 
 
 class TooSlow(RegistryError):
-    """An answer comes, and would for days."""
+    """An answer comes too slowly: it would take days."""
 
 
 class Server:
-    """One registry or mirror, HOST[:PORT], for one scope of rights there."""
+    """One registry or mirror, HOST[:PORT], for one token scope."""
 
     def __init__(self, registry: str, settings: Settings, scope: str, schemes: tuple[str, ...] = ()) -> None:
-        """`schemes` are tried in this order, until one is answered."""
+        """`schemes` are tried in this order, until one gets an answer."""
         self.registry = registry
         self._settings, self._scope = settings, scope
         self._insecure = settings.may_be_insecure(registry)
@@ -70,12 +70,12 @@ class Server:
         body: IO[bytes] | bytes | None = None,
         fine: tuple[int, ...] = (200,),
     ) -> Iterator[Response]:
-        """The answer, not yet read, when its status is one of those. Raises RegistryError."""
+        """The answer, not yet read, if its status is one of those. Raises RegistryError."""
         try:
             response = self._answer(method, path, dict(headers or {}), body)
-        except ValueError as error:  # urllib's, of where it redirects to or wants us to log in
+        except ValueError as error:  # urllib's, for the URL of a redirect or a token server
             raise RegistryError(f"{self.registry}: it sends us to no URL: {error}") from error
-        except HTTPError as error:  # of a token server in the middle of its answer
+        except HTTPError as error:  # during a token server's answer
             raise self._failure(error) from error
         try:
             if response.status not in fine:
@@ -96,7 +96,7 @@ class Server:
         return bytes(found)
 
     def pieces(self, response: Response, most: int) -> Iterator[bytes]:
-        """The body as it comes, in pieces of at most so many bytes. Raises TooSlow, HTTPError."""
+        """The body as it comes, in pieces of at most `most` bytes. Raises TooSlow, HTTPError."""
         waited, got = 0.0, 0
         while True:
             begun = monotonic()
@@ -113,12 +113,12 @@ class Server:
             yield piece
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for pool in self._pools.values():
             pool.clear()
 
     def _answer(self, method: str, path: str, headers: dict[str, str], body: Any) -> Response:
-        """Logs in when that is asked for, once."""
+        """Send a request; log in if that is required, once."""
         start = body.tell() if hasattr(body, "tell") else 0
         response = self._send(method, path, headers, body)
         if response.status == 401 and self._log_in(response):
@@ -129,7 +129,7 @@ class Server:
         return response
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: Any) -> Response:
-        """Follows redirects of what has no body."""
+        """Send a request; follow redirects if it has no body."""
         url = self.url(path)
         for _ in range(_REDIRECTS):
             ours = urlsplit(url).netloc == self.registry_host
@@ -146,25 +146,25 @@ class Server:
 
     @property
     def registry_host(self) -> str:
-        """Its HOST[:PORT], where docker.io is really found."""
+        """The actual HOST[:PORT], which differs for docker.io."""
         return "registry-1.docker.io" if self.registry == HUB else self.registry
 
     def url(self, path: str) -> str:
-        """An absolute URL; of one that the registry gave it stays as it is. Raises RegistryError."""
+        """The absolute URL; one given by the registry stays as it is. Raises RegistryError."""
         ours = f"{self._schemes[0]}://{self.registry_host}/"
         found = urljoin(ours, path)
         self._refuse_without_tls(ours, found)
         return found
 
     def _refuse_without_tls(self, url: str, following: str) -> None:
-        """What follows would be seen by everybody, and our token with it."""
+        """What follows, and our token with it, would be sent in the clear."""
         if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
             raise RegistryError(f"{self.registry} redirects to {following}, which is without TLS")
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, insecure: bool | None = None
     ) -> Response:
-        """`insecure`: whether anybody may say that it is who we ask; None: as the registry may."""
+        """`insecure`: whether an unverified certificate is accepted; None: as for the registry."""
         unproven = self._insecure if insecure is None else insecure
         while True:
             try:
@@ -190,7 +190,7 @@ class Server:
                 raise self._failure(error) from error
 
     def _pool(self, url: str, insecure: bool) -> urllib3.PoolManager:
-        """Connections, by way of the proxy that the environment names."""
+        """Connections, through the environment's proxy."""
         parts = urlsplit(url)
         proxy = _proxy_of(parts)
         way = parts.scheme, proxy, insecure
@@ -205,7 +205,7 @@ class Server:
         return self._pools[way]
 
     def _log_in(self, response: Response) -> bool:
-        """Get what the registry wants to see; whether there is any such. Raises RegistryError."""
+        """Get the authorization that the registry asks for; whether there is any. Raises RegistryError."""
         wanted = response.headers.get("WWW-Authenticate", "")
         kind, _, rest = wanted.partition(" ")
         known = credentials(self.registry)
@@ -221,9 +221,9 @@ class Server:
         return True
 
     def _token(self, said: Mapping[str, str], known: Credentials | None) -> str:
-        """Of the token server that the registry names (distribution-spec, token authentication).
+        """From the token server that the registry names (distribution-spec, token authentication).
 
-        It gets our password: what its registry may do without, it may not, unless it is named itself.
+        It gets our password: TLS is required even if the registry needs none, unless it is configured itself.
         """
         realm, scope = said["realm"], said.get("scope") or self._scope
         insecure = self._settings.may_be_insecure(urlsplit(realm).netloc)
@@ -257,7 +257,7 @@ class Server:
         return f"`docker login {self.registry}` writes a name and password to ~/.docker/config.json"
 
     def _trust(self, error: SSLError) -> str:
-        """Which file may be missing: for us to trust it, or for it to trust us."""
+        """Which certificate file may be missing: for us to trust it, or for it to trust us."""
         text, directory = str(error), f"{CERTIFICATES[-1]}/{self.registry}"
         if "CERTIFICATE_VERIFY_FAILED" in text:
             return f"{directory}/ca.crt may be the certificate of who vouches for it"
@@ -270,7 +270,7 @@ class Server:
         return kind(f"{self.registry}: {_reason(error)}")
 
     def _refusal(self, response: Response) -> RegistryError:
-        """With the registry's own words."""
+        """The error, with the registry's own message."""
         text = response.read(_MOST_WORDS) or b""
         told = f"status {response.status}"
         try:
@@ -283,7 +283,7 @@ class Server:
 
 
 def _proxy_of(url: SplitResult) -> str:
-    """The environment's: urllib, which is slow to import, asks nothing else here. "": none."""
+    """The environment's: all that urllib, which is slow to import, would consult here. "": none."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return ""
     from urllib.request import getproxies, proxy_bypass
@@ -300,7 +300,7 @@ def _is_error(found: object) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause: what urllib3 wraps around it names our own objects."""
+    """The innermost cause: urllib3's wrappers name our own objects."""
     while inner := next(
         filter(_is_error, (error.__cause__, getattr(error, "reason", None), *error.args)), None
     ):

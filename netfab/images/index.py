@@ -25,25 +25,25 @@ class Known(NamedTuple):
     manifest: str  # its digest
     layers: tuple[str, ...]  # diff ids, lowest first
     size: int  # bytes of its layers' tars
-    created: str  # RFC 3339, as its config says; "" where that doesn't
+    created: str  # RFC 3339, from its config; "": not given there
 
 
 class File(NamedTuple):
-    """What an archive had been when it was loaded: while that is so, it need not be read again."""
+    """An archive's state when it was loaded: while it is unchanged, it need not be read again."""
 
     device: int
     inode: int
     size: int
-    changed: int  # nanoseconds
+    changed: int  # modification time, in nanoseconds
     id: str
 
 
 class Index(NamedTuple):
-    """All of it, to be changed in place."""
+    """The whole index, to be changed in place."""
 
     images: dict[str, Known]  # by id
-    names: dict[str, str]  # to ids
-    files: dict[str, File]  # by source
+    names: dict[str, str]  # name -> id
+    files: dict[str, File]  # source -> file
 
     def names_of(self, image: str) -> list[str]:
         """All names of an image."""
@@ -51,7 +51,7 @@ class Index(NamedTuple):
 
 
 def read(layout: Layout) -> Index:
-    """The index as it is; an empty one where none is. Raises NetfabError."""
+    """The current index; an empty one if there is none. Raises NetfabError."""
     try:
         with open(layout.index_file, encoding="utf-8") as file:
             data = json.load(file)
@@ -74,7 +74,7 @@ def read(layout: Layout) -> Index:
 
 @contextmanager
 def changing(layout: Layout) -> Iterator[Index]:
-    """The index, to be changed within this; kept when that ends well. Raises NetfabError."""
+    """The index, to be changed in the block; stored if that succeeds. Raises NetfabError."""
     with _locked(layout):
         index = read(layout)
         yield index
@@ -98,4 +98,4 @@ def _locked(layout: Layout) -> Iterator[None]:
 
 
 def _patient() -> None:
-    """It is held for milliseconds, and by the living only."""
+    """Wait without limit: the lock is held for milliseconds, and only by running processes."""

@@ -30,18 +30,18 @@ _TELL_EVERY = 0.1  # seconds
 
 
 class Supply(Protocol):
-    """Where an image comes from."""
+    """A source of an image."""
 
     @property
     def manifest(self) -> Manifest:
-        """Of this machine's image."""
+        """The manifest of the image for this machine."""
 
     @property
     def text(self) -> bytes:
         """The manifest as it came."""
 
     def fetch(self, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
-        """Write the blob, and finish it. `told` how many bytes have come; may raise. Raises NetfabError."""
+        """Write the blob, and finish it. `told` is called with byte counts; may raise. Raises NetfabError."""
 
 
 class Stopped(NetfabError):
@@ -49,7 +49,7 @@ class Stopped(NetfabError):
 
 
 class Meter:
-    """How much of an image has come, from several threads, told a few times a second."""
+    """Progress of an image, from several threads, reported a few times a second."""
 
     def __init__(self, place: Place, what: str, total: int) -> None:
         self._tell, self._what, self._total = place.progress, what, total
@@ -58,7 +58,7 @@ class Meter:
         self.stopping = False
 
     def add(self, size: int) -> None:
-        """So many bytes more. Raises Stopped."""
+        """Count received bytes. Raises Stopped."""
         self.check()
         with self._lock:
             self._done += size
@@ -67,17 +67,17 @@ class Meter:
                 self._tell(self._done >> 10, self._total >> 10, f"KiB of {self._what}")
 
     def check(self) -> None:
-        """Raises Stopped once there is no point in going on."""
+        """Raises Stopped if another layer has failed."""
         if self.stopping:
             raise Stopped("stopped")
 
 
 def take(place: Place, layout: Layout, supply: Supply, names: Iterable[str], what: str) -> str:
-    """Bring the image here and call it that; its id. Raises NetfabError."""
+    """Bring the image here under these names; its id. Raises NetfabError."""
     manifest = supply.manifest
     meter = Meter(place, what, sum(blob.size for blob in (manifest.config, *manifest.layers)))
     config = _config(layout, supply, manifest, meter)
-    config_of(config)  # refused here, not when it is to run
+    config_of(config)  # refused here, not at its first run
     diff_ids = diff_ids_of(config)
     if len(diff_ids) != len(manifest.layers):
         told = f"{len(manifest.layers)} layers, and its config {len(diff_ids)}"
@@ -91,7 +91,7 @@ def take(place: Place, layout: Layout, supply: Supply, names: Iterable[str], wha
 
 @contextmanager
 def about(what: str) -> Iterator[None]:
-    """Errors say of which image they are."""
+    """Make errors in the block say which image they are about."""
     try:
         yield
     except OSError as error:
@@ -118,7 +118,7 @@ def _config(layout: Layout, supply: Supply, manifest: Manifest, meter: Meter) ->
 
 
 def _bring(layout: Layout, supply: Supply, blob: Descriptor, meter: Meter) -> None:
-    """The blob, unless it is here."""
+    """Fetch the blob, unless it is here."""
     with incoming(layout, blob.digest, blob.size, meter.check) as part:
         if part is None:
             meter.add(blob.size)
@@ -130,9 +130,9 @@ def _bring(layout: Layout, supply: Supply, blob: Descriptor, meter: Meter) -> No
 def _bring_layers(
     layout: Layout, supply: Supply, wanted: tuple[tuple[Descriptor, str], ...], meter: Meter
 ) -> dict[str, int]:
-    """All of them, some at once; while some are unpacked, the next ones come. The first error stops all.
+    """Fetch all, some in parallel; while some are unpacked, the next ones come. The first error stops all.
 
-    The sizes of the tars of those that were unpacked, by digests.
+    The tar sizes of those that were unpacked, by digest.
     """
 
     def unpack(blob: Descriptor, diff_id: str, coming: Future[None]) -> tuple[str, int]:
@@ -158,7 +158,7 @@ def _bring_layers(
 
 
 def _first_error(jobs: Iterable[Any]) -> BaseException:
-    """That of who was not just stopped because of another; KeyboardInterrupt where all were."""
+    """The error of a job that was not stopped because of another; KeyboardInterrupt if all were."""
     errors = [error for job in jobs if not job.cancelled() and (error := job.exception())]
     real = [error for error in errors if not isinstance(error, (Stopped, CancelledError))]
     return real[0] if real else KeyboardInterrupt()

@@ -18,9 +18,9 @@ from netfab.system.trees import remove_at
 
 
 def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) -> int:
-    """Unpack the layer that the blob with that digest is, unless it is here; its tar must have that diff id.
+    """Unpack the layer in the blob with that digest, unless it is here; its tar must have that diff id.
 
-    The bytes of its tar, 0 where it was here. `check` is called now and then, and may raise. Raises BadImage,
+    The bytes of its tar, 0 if it was here. `check` is called now and then, and may raise. Raises BadImage,
     NetfabError.
     """
     path, size = layout.layer(diff_id), 0
@@ -30,13 +30,13 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
             os.mkdir(new, 0o755)
         try:
             fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:  # another process has just finished it
+        except FileNotFoundError:  # another process has just completed it
             continue
         try:
             wait_for(fd, fcntl.LOCK_EX, check)
             if not is_at(fd, new):
                 continue
-            if os.path.isdir(path):  # it became whole between our look and our `new`
+            if os.path.isdir(path):  # it was completed between our check and creating our `new`
                 _empty(fd)
                 os.rmdir(new)
             else:
@@ -52,8 +52,8 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
 
 
 def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Callable[[], None]) -> int:
-    """Its size. Where it can't be, nothing of it is left there."""
-    _empty(directory)  # of what a killed process left there
+    """Unpack it; its size. On failure nothing of it is left."""
+    _empty(directory)  # of what a killed process left
     try:
         with open(layout.blob(blob), "rb", buffering=0) as file:
             stream = Stream(file)

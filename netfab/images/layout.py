@@ -31,27 +31,27 @@ class Layout(NamedTuple):
 
     @property
     def root(self) -> str:
-        """The directory of all of it; nobody but root may look into it."""
+        """The directory of everything; only root may read it."""
         return f"{self.state}/images"
 
     @property
     def index_file(self) -> str:
-        """Which images there are, and their names."""
+        """The file with the index of images and their names."""
         return f"{self.root}/index.json"
 
     @property
     def index_lock(self) -> str:
-        """Held while the index is changed."""
+        """The lock that is held while the index is changed."""
         return f"{self.root}/index.lock"
 
     @property
     def lock(self) -> str:
-        """Shared while images are brought or used, alone while some are removed."""
+        """The lock held shared while images are brought or used, exclusively while some are removed."""
         return f"{self.root}/lock"
 
     @property
     def blobs(self) -> str:
-        """The directory of what is known by its sha256."""
+        """The directory of blobs, named by their sha256."""
         return f"{self.root}/blobs"
 
     @property
@@ -60,11 +60,11 @@ class Layout(NamedTuple):
         return f"{self.root}/layers"
 
     def blob(self, digest: str) -> str:
-        """Content with that digest."""
+        """The path of the blob with that digest."""
         return f"{self.blobs}/{hex_of(digest)}"
 
     def layer(self, diff_id: str) -> str:
-        """An unpacked layer."""
+        """The path of an unpacked layer."""
         return f"{self.layers}/{hex_of(diff_id)}"
 
 
@@ -74,15 +74,15 @@ def hex_of(digest: str) -> str:
 
 
 class Image(NamedTuple):
-    """An image that is here, whole."""
+    """An image that is completely here."""
 
-    digest: str  # its id, `sha256:…` of its config: what a Spec's `image` takes; of a directory the path
+    digest: str  # its id, `sha256:…` of its config: for a Spec's `image`; for a directory its path
     layers: tuple[str, ...]  # unpacked directories, topmost first, as overlayfs lists them
     config: Config = Config()
 
 
 def image_of(state: str, digest: str) -> Image | None:
-    """The image with that id; None where it, or one of its layers, is not here. Raises NetfabError."""
+    """The image with that id; None if it, or one of its layers, is not here. Raises NetfabError."""
     layout = Layout(state)
     config = read_config(layout, digest)
     if config is None:
@@ -94,9 +94,9 @@ def image_of(state: str, digest: str) -> Image | None:
 
 
 def read_config(layout: Layout, digest: str) -> dict[str, Any] | None:
-    """The config of an image, which was checked when it came; None where it isn't here.
+    """The config of an image, which was checked on arrival; None if it is not here.
 
-    Raises NetfabError for one that is no config any more.
+    Raises NetfabError if it is damaged.
     """
     try:
         with open(layout.blob(digest), "rb") as file:

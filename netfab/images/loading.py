@@ -43,14 +43,14 @@ _OTHER_COMPRESSIONS = {b"\xfd7zX": "xz", b"BZh9": "bzip2"}
 
 
 def load(place: Place, source: Source) -> Image:
-    """The one image that the file or directory has, or that it has by that name. Raises NetfabError."""
+    """Load the only image of the file or directory, or the one of that name. Raises NetfabError."""
     with leaving_nothing(place), using(place) as layout:
         known = already_loaded(layout, source)
         if known is not None:
             return known
         with about(str(source)), opened(layout, source) as (found, stamp):
             wanted = _one_of(found, source)
-            image = take(place, layout, FileSupply(wanted), (), str(source))  # names stay what they are
+            image = take(place, layout, FileSupply(wanted), (), str(source))  # without changing names
         with changing(layout) as index:
             if stamp is not None:
                 index.files[str(source)] = stamp._replace(id=image)
@@ -58,9 +58,9 @@ def load(place: Place, source: Source) -> Image:
 
 
 def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
-    """Every image of an archive, as `docker load` takes them: ids, and what they are called now.
+    """Load every image of an archive, as `docker load` does; their ids, and their names now.
 
-    `-`: standard input. Raises NetfabError; BadImage for a tar that is a root file system.
+    `-`: standard input. Raises NetfabError; BadImage for the tar of a root file system.
     """
     with (
         leaving_nothing(place),
@@ -80,14 +80,14 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
 
 
 def import_root(place: Place, path: str, name: str, config: Mapping[str, Any]) -> str:
-    """The tar of a root file system as an image; its id. `-`: standard input. Raises NetfabError."""
+    """Import the tar of a root file system as an image; its id. `-`: standard input. Raises NetfabError."""
     with leaving_nothing(place), using(place) as layout, about(path), _file(layout, path) as file:
         found = of_root(file, diff_id_of(file), config)
         return take(place, layout, FileSupply(found), [str(named(name))] if name else [], path)
 
 
 def already_loaded(layout: Layout, source: Source) -> Image | None:
-    """What the file was when it was loaded, while it is as it was then."""
+    """The image that was loaded from the file, if it has not changed since."""
     known = read(layout).files.get(str(source))
     if known is None or known != stamp_of(source)._replace(id=known.id):
         return None
@@ -95,7 +95,7 @@ def already_loaded(layout: Layout, source: Source) -> Image | None:
 
 
 def stamp_of(source: Source) -> File:
-    """What the file is known by. Raises NetfabError where there is none."""
+    """The file's stamp, which tells whether it changed. Raises NetfabError if there is no such file."""
     path = source.place
     if source.kind != "docker-archive" and os.path.exists(f"{path}/index.json"):
         path = f"{path}/index.json"
@@ -108,7 +108,7 @@ def stamp_of(source: Source) -> File:
 
 @contextmanager
 def opened(layout: Layout, source: Source) -> Iterator[tuple[Sequence[Found], File | None]]:
-    """The images in a file or directory, and what that is known by. Raises NetfabError."""
+    """The images in a file or directory, and its stamp. Raises NetfabError."""
     if source.place != "-" and os.path.isdir(source.place):
         if source.kind not in ("oci", "path"):
             raise BadImage(f"this is a directory, and no {source.kind}")
@@ -133,7 +133,7 @@ def _images_in(file: IO[bytes], plain: IO[bytes], source: Source) -> Sequence[Fo
 
 @contextmanager
 def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
-    """The file, open; of standard input a copy. Raises OSError, BadImage."""
+    """The open file; for standard input a copy. Raises OSError, BadImage."""
     if path == "-":
         with tempfile.TemporaryFile(dir=layout.root) as copy:
             while piece := sys.stdin.buffer.read(1 << 20):
@@ -149,7 +149,7 @@ def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _plain(layout: Layout, file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The same without compression: itself, or a copy."""
+    """The uncompressed file: itself, or a copy."""
     start = os.pread(file.fileno(), 4, 0)
     if start in _OTHER_COMPRESSIONS:
         raise BadImage(
@@ -176,7 +176,7 @@ def _one_of(found: Sequence[Found], source: Source) -> Found:
 
 
 def _is_called(one: Found, which: str) -> bool:
-    """As it is written there, or when both are in full: `alpine` and `docker.io/library/alpine:latest`."""
+    """Whether the names are equal, as written or in full: `alpine` and `docker.io/library/alpine:latest`."""
     try:
         return which in one.names or reference(which) in [reference(name) for name in one.names]
     except Wrong:
@@ -184,7 +184,7 @@ def _is_called(one: Found, which: str) -> bool:
 
 
 def _names(one: Found, place: Place) -> list[str]:
-    """What it is to be called here. A layout often says only a tag, which names nothing."""
+    """The names for it here. A layout often has only a tag, which is no name."""
     names = []
     for name in one.names:
         if "/" in name or ":" in name:

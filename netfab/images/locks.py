@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @contextmanager
 def using(place: Place) -> Iterator[Layout]:
-    """Nobody removes an image meanwhile. Raises Locked, NetfabError."""
+    """Keep others from removing images in the block. Raises Locked, NetfabError."""
     with _held(place, fcntl.LOCK_SH) as layout:
         yield layout
 
 
 @contextmanager
 def alone(place: Place) -> Iterator[Layout]:
-    """Nobody brings an image meanwhile, or is about to use one. Raises Locked, NetfabError."""
+    """Keep others from bringing images, or starting to use one, in the block. Raises Locked, NetfabError."""
     with _held(place, fcntl.LOCK_EX) as layout:
         yield layout
 
 
 @contextmanager
 def alone_at_once(place: Place) -> Iterator[Layout | None]:
-    """The same; None where somebody does. Raises NetfabError."""
+    """The same without waiting; None if somebody does so now. Raises NetfabError."""
     with _opened(place) as (layout, fd):
         yield layout if got(fd, fcntl.LOCK_EX) else None
 
@@ -55,7 +55,7 @@ def _opened(place: Place) -> Iterator[tuple[Layout, int]]:
     try:
         os.makedirs(layout.blobs, mode=0o700, exist_ok=True)
         os.makedirs(layout.layers, mode=0o700, exist_ok=True)
-        os.chmod(layout.root, 0o700)  # an image's set-user-ID programs are not for the host's users
+        os.chmod(layout.root, 0o700)  # keeps an image's set-user-ID programs from the host's users
         fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise NetfabError(f"{layout.root}: {error.strerror}") from error
@@ -73,7 +73,7 @@ def _wait_for(fd: int, kind: int, place: Place, layout: Layout) -> None:
 
     def check() -> None:
         nonlocal late
-        if late:  # it was already before we looked last
+        if late:  # the deadline had passed before our last check
             raise Locked(
                 "another command is pulling or removing images",
                 hint=f"wait for it, or see which by `fuser -v {layout.lock}`",

@@ -27,7 +27,7 @@ _MOST_BYTES: Final = 1 << 40  # of a blob
 
 
 class Descriptor(NamedTuple):
-    """A blob that is to be had."""
+    """A blob that can be fetched."""
 
     digest: str
     size: int  # bytes
@@ -44,18 +44,18 @@ class Manifest(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One of an index's images."""
+    """One image of an index."""
 
     image: Descriptor
     architecture: str
     system: str
-    name: str  # as an archive calls it
+    name: str  # in an archive
 
 
 def parse(data: bytes, media_type: str = "") -> Manifest | tuple[Choice, ...]:
-    """A manifest, or the images of an index. `media_type`: what it came as, where that is known.
+    """A manifest, or the images of an index. `media_type`: the one it was served with, if known.
 
-    Raises BadImage, also for what could be read as both (CVE-2021-41190).
+    Raises BadImage, also if it could be read as both (CVE-2021-41190).
     """
     try:
         found = json.loads(data)
@@ -111,12 +111,12 @@ def _choice(said: Any) -> Choice:
 
 
 def for_machine(choices: Iterable[Choice], machine: str) -> Descriptor:
-    """The image for a machine, as uname(1) says it. Raises BadImage."""
+    """The image for a machine, as named by uname(1). Raises BadImage."""
     wanted, found = ARCHITECTURES.get(machine, machine), tuple(choices)
     for choice in found:
         if (choice.architecture, choice.system) == (wanted, "linux"):
             return choice.image
-    if len(found) == 1 and not found[0].architecture:  # an archive often does not say
+    if len(found) == 1 and not found[0].architecture:  # archives often don't tell
         return found[0].image
     others = {
         f"{choice.system}/{choice.architecture}" for choice in found if choice.architecture != "unknown"
@@ -125,7 +125,7 @@ def for_machine(choices: Iterable[Choice], machine: str) -> Descriptor:
 
 
 def manifest_of(config: bytes, layers: Iterable[Descriptor]) -> bytes:
-    """A manifest for an image that came without: the same for the same image."""
+    """A manifest for an image that came without one: deterministic."""
     made = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -136,5 +136,5 @@ def manifest_of(config: bytes, layers: Iterable[Descriptor]) -> bytes:
 
 
 def layer_type(compression: str) -> str:
-    """The type of a layer, compressed by gzip, zstd or "" not at all."""
+    """The media type of a layer, compressed by gzip, zstd or, "", not at all."""
     return OCI_LAYER + _COMPRESSED[compression]

@@ -28,33 +28,33 @@ _KINDS: dict[bytes, Kind] = {
     tarfile.LNKTYPE: "hardlink",
     tarfile.FIFOTYPE: "fifo",
 }
-# A container's file systems are all `nodev`: a device of an image would be of no use to it.
+# A container's file systems are all `nodev`: it could not use an image's devices.
 _LEFT_OUT = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"  # OCI image-spec, layer.md
 _OF_AUFS = f"{_WHITEOUT}{_WHITEOUT}"
 _XATTR = "SCHILY.xattr."
-_LATEST = 1 << 34  # seconds, what an ext4 can note
+_LATEST = 1 << 34  # seconds, the range of ext4's timestamps
 _MOST_MEMBERS = 4_000_000
 
 
 class Member(NamedTuple):
-    """One thing to write."""
+    """A file, directory or link to write."""
 
     kind: Kind
     parent: str  # relative to the layer's root, without `.` and `..`; "" the root itself
     name: str  # "": the root
-    target: str  # of a symlink, as it is; of a hard link: in the layer, relative to its root
+    target: str  # of a symlink, verbatim; of a hard link: in the layer, relative to its root
     mode: int
     uid: int
     gid: int
     mtime: int  # nanoseconds since the epoch
     size: int
-    sparse: tuple[tuple[int, int], ...]  # offset and length of what is written there; (): all of it
+    sparse: tuple[tuple[int, int], ...]  # offset and length of each data segment; (): all of it
     xattrs: tuple[tuple[str, bytes], ...]
 
 
 def members(stream: Stream) -> Iterator[Member]:
-    """All members, each to be dealt with before the next is asked for. Raises BadImage."""
+    """All members; each must be handled before the next is requested. Raises BadImage."""
     try:
         for number, header in enumerate(_headers(stream)):
             if number == _MOST_MEMBERS:
@@ -68,8 +68,8 @@ def members(stream: Stream) -> Iterator[Member]:
 
 
 def _headers(stream: Stream) -> Iterator[Header | tarfile.TarInfo]:
-    """Of all members. tarfile reads the first and the unusual; its `offset` says where the next begins."""
-    source: Any = stream  # tarfile asks of it just what it has
+    """All headers. tarfile reads the first and the unusual; its `offset` is where the next begins."""
+    source: Any = stream  # it has all methods that tarfile uses
     with tarfile.open(fileobj=source, mode="r:", encoding="utf-8") as tar:
         found: Header | tarfile.TarInfo | None = tar.next()
         while found is not None:
@@ -78,7 +78,7 @@ def _headers(stream: Stream) -> Iterator[Header | tarfile.TarInfo]:
             found = None if tar.pax_headers else usual(stream.ahead(tarfile.BLOCKSIZE))
             if found is None:
                 found = tar.next()
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
             else:
                 tar.offset += tarfile.BLOCKSIZE
                 stream.seek(tar.offset)
@@ -87,7 +87,7 @@ def _headers(stream: Stream) -> Iterator[Header | tarfile.TarInfo]:
 
 
 def _member(found: Header | tarfile.TarInfo) -> Member | None:
-    """None for what says nothing about files: aufs's notes to itself."""
+    """The member; None for aufs's own metadata."""
     kind = _KINDS.get(found.type)
     if kind is None:
         raise BadImage(f"{found.name!r} in this layer is of no known kind")
@@ -127,7 +127,7 @@ def _member(found: Header | tarfile.TarInfo) -> Member | None:
 
 @lru_cache(maxsize=1 << 10)  # a directory's files come one after another
 def _inside(path: str) -> str:
-    """A name relative to the layer's root, also where it begins with `/`. Raises BadImage."""
+    """The name relative to the layer's root, even if it begins with `/`. Raises BadImage."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in path:
         raise BadImage(f"{path!r} in this layer leads out of it")
@@ -135,7 +135,7 @@ def _inside(path: str) -> str:
 
 
 def _xattrs(found: tarfile.TarInfo) -> tuple[tuple[str, bytes], ...]:
-    """Capabilities and users' attributes. Never overlayfs's own: those say where else to look for a file."""
+    """Capabilities and users' attributes. Never overlayfs's own: those redirect it to other files."""
     return tuple(
         (name, value.encode("utf-8", "surrogateescape"))
         for key, value in found.pax_headers.items()

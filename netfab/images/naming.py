@@ -29,7 +29,7 @@ class NoImage(NetfabError):
 
 
 def named(text: str) -> Reference:
-    """A registry's name. Raises NetfabError."""
+    """The reference for a name in a registry. Raises NetfabError."""
     try:
         return reference(text)
     except Wrong as wrong:
@@ -37,14 +37,14 @@ def named(text: str) -> Reference:
 
 
 def key_of(meant: Reference) -> str:
-    """What the index calls it: a digest says all."""
+    """Its name in the index: with a digest, without the tag."""
     return str(meant._replace(tag="") if meant.digest else meant)
 
 
 def id_of(index: Index, word: str) -> str | None:
-    """The id of the image with that name, or whose id begins so; None where there is none.
+    """The id of the image with that name, or id prefix; None if there is none.
 
-    Raises NetfabError for the beginning of several.
+    Raises NetfabError for a prefix of several.
     """
     try:
         found = index.names.get(key_of(reference(word)))
@@ -60,7 +60,7 @@ def id_of(index: Index, word: str) -> str | None:
 
 
 def known_id(index: Index, word: str) -> str:
-    """The same. Raises NoImage where there is none."""
+    """The same. Raises NoImage if there is none."""
     found = id_of(index, word)
     if found is None:
         raise NoImage(word, list(index.names))
@@ -68,7 +68,7 @@ def known_id(index: Index, word: str) -> str:
 
 
 def tag(where: Place, word: str, name: str) -> None:
-    """Call an image that, too. Raises NetfabError."""
+    """Add a name to an image. Raises NetfabError."""
     wanted = named(name)
     if wanted.digest:
         raise NetfabError(f"{name}: a digest can't be a name")
@@ -77,7 +77,7 @@ def tag(where: Place, word: str, name: str) -> None:
 
 
 def described(where: Place, word: str) -> dict[str, Any] | None:
-    """All that is known of an image, as plain data; None where there is none. Raises NetfabError."""
+    """All that is known of an image, as plain data; None if there is none. Raises NetfabError."""
     layout = Layout(where.state)
     index = read(layout)
     found = id_of(index, word)
@@ -94,26 +94,26 @@ class Listed(NamedTuple):
 
     repository: str  # "": it has no name
     tag: str
-    digest: str  # of what the registry has; "" where it came from none
+    digest: str  # of what the registry has; "": not from a registry
     id: str
     created: str  # RFC 3339, or ""
     size: int  # bytes, unpacked
 
 
 def images(where: Place) -> list[Listed]:
-    """All of this host, the newest first. Raises NetfabError."""
+    """All images of this host, the newest first. Raises NetfabError."""
     index = read(Layout(where.state))
     found = [line for image, known in index.images.items() for line in _lines(index, image, known)]
     return sorted(found, key=lambda line: (line.created, line.repository, line.tag), reverse=True)
 
 
 def called(where: Place) -> dict[str, str]:
-    """The first name with a tag that each image has, by its id. Raises NetfabError."""
+    """The first tagged name of each image, by its id. Raises NetfabError."""
     return {line.id: f"{line.repository}:{line.tag}" for line in reversed(images(where)) if line.tag}
 
 
 def _lines(index: Index, image: str, known: Known) -> list[Listed]:
-    """One for each name; what was pulled by its digest alone has no tag."""
+    """One line for each name; an image pulled by digest only has no tag."""
     means = [reference(name) for name in index.names_of(image)]
     digests = {meant.repository_name: meant.digest for meant in means if meant.digest}
     tagged = [(meant.repository_name, meant.tag) for meant in means if meant.tag]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def bring(where: Place, text: str, directory: str) -> Image:
-    """The image, brought here when it isn't. Raises NetfabError."""
+    """The image, brought here if it is not. Raises NetfabError."""
     found = look_for(where, text, directory)
     if found is not None:
         return found
@@ -32,7 +32,7 @@ def bring(where: Place, text: str, directory: str) -> Image:
 
 
 def renew(where: Place, text: str, directory: str) -> Image:
-    """The image as its registry has it now; one that is of no registry as it is. Raises NetfabError."""
+    """The image as its registry has it now; one without a registry as it is. Raises NetfabError."""
     meant = _source_of(text, directory)
     if meant.kind != "name":
         return bring(where, text, directory)
@@ -48,7 +48,7 @@ def renew(where: Place, text: str, directory: str) -> Image:
 
 
 def look_for(where: Place, text: str, directory: str) -> Image | None:
-    """The image where it is here. Raises NetfabError."""
+    """The image, if it is here. Raises NetfabError."""
     layout, meant = Layout(where.state), _source_of(text, directory)
     if meant.kind == "host":
         return Image("host", ())
@@ -63,12 +63,12 @@ def look_for(where: Place, text: str, directory: str) -> Image | None:
 
 
 def _is_layout(path: str) -> bool:
-    """Whether a directory has an image in it, and is not one itself."""
+    """Whether a directory is an OCI layout, not a root file system."""
     return os.path.isfile(f"{path}/oci-layout") and os.path.isfile(f"{path}/index.json")
 
 
 def _source_of(text: str, directory: str) -> Source:
-    """What the word means. Raises NetfabError."""
+    """The source that the word means. Raises NetfabError."""
     try:
         return source(text, os.path.abspath(directory))
     except Wrong as wrong:

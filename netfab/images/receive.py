@@ -31,9 +31,9 @@ def lacking(where: Place, ids: Iterable[str]) -> list[str]:
 
 
 def receive(where: Place, blob: Descriptor, start: int, data: bytes) -> int:
-    """A piece of a blob; how many bytes of it are here now, from where the next one is expected.
+    """Store a piece of a blob; how many bytes are here now, which is where the next one has to start.
 
-    Raises NetfabError: WrongContent for a blob that came whole and is another.
+    Raises NetfabError: WrongContent for a complete blob with a wrong digest.
     """
     with (
         using(where) as layout,
@@ -50,18 +50,18 @@ def receive(where: Place, blob: Descriptor, start: int, data: bytes) -> int:
 
 
 class _Here:
-    """A Supply of what has been received."""
+    """A Supply of the blobs received."""
 
     def __init__(self, manifest: Manifest, text: bytes) -> None:
         self.manifest, self.text = manifest, text
 
     def fetch(self, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
-        """Nothing is left to be fetched."""
+        """Nothing is left to fetch."""
         raise BadImage(f"{blob.digest} did not come")
 
 
 def unpack_received(where: Place, digest: str, names: Iterable[str]) -> str:
-    """The image whose blobs have come, by its manifest's digest; its id. Raises NetfabError."""
+    """Unpack the image whose blobs have come, given its manifest's digest; its id. Raises NetfabError."""
     with using(where) as layout, about(digest):
         with open(layout.blob(digest), "rb") as file:
             text = file.read(MOST)
@@ -76,7 +76,7 @@ def unpack_received(where: Place, digest: str, names: Iterable[str]) -> str:
 
 
 def _plain(names: Iterable[str]) -> Iterator[str]:
-    """Those that are names."""
+    """Those that are valid names."""
     for name in names:
         with suppress(Wrong):
             yield str(reference(name))

@@ -25,17 +25,17 @@ from netfab.images.settings import Settings
 from netfab.topology.image import HUB, Reference
 
 _PIECE = 1 << 20  # bytes
-_ATTEMPTS = 3  # at a manifest, or at a blob without a byte more
+_ATTEMPTS = 3  # for a manifest, or for a blob without progress
 _MOST_PAGES = 10_000  # of a catalog
 _Got = TypeVar("_Got")
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
 
 class Registry:
-    """Where an image is pulled from: a Supply. `say` is told of each mirror that is given up."""
+    """A Supply that pulls an image. `say` is called for each mirror that is given up."""
 
     def __init__(self, reference: Reference, settings: Settings, say: Callable[[str], None]) -> None:
-        """Asks for the manifest. Raises NetfabError."""
+        """Fetch the manifest. Raises NetfabError."""
         self._reference, self._say = reference, say
         self._servers = list(_servers(reference, settings, say))
         self._giving_up = threading.Lock()
@@ -43,7 +43,7 @@ class Registry:
         self.manifest, self.text = self._from_first(self._manifest)
 
     def _from_first(self, get: Callable[[Server], _Got]) -> _Got:
-        """From the first that has it. Who failed is asked for nothing more."""
+        """Get it from the first server that has it. One that failed is not asked again."""
         while True:
             server = self._servers[0]
             try:
@@ -56,7 +56,7 @@ class Registry:
                 self._give_up(server, error.message)
 
     def _give_up(self, mirror: Server, why: str) -> None:
-        """Unless another layer has already met with its failure."""
+        """Stop using a mirror, unless another layer has done so already."""
         with self._giving_up:
             if self._servers[0] is mirror:
                 self._say(f"mirror {why}; trying {self._servers[1].registry}")
@@ -74,7 +74,7 @@ class Registry:
         return found, text
 
     def _document(self, server: Server, wanted: str, digest: str) -> tuple[bytes, str]:
-        """A manifest or index, and what it came as; it has that digest, if one is given."""
+        """A manifest or index, and its media type; checked against the digest, if one is given."""
         path = f"/v2/{self._reference.repository}/manifests/{wanted}"
 
         def get() -> tuple[bytes, str]:
@@ -88,12 +88,12 @@ class Registry:
         return text, kind
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for server in self._servers:
             server.close()
 
     def fetch(self, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
-        """Write the blob, from where it stopped. Raises NetfabError."""
+        """Write the blob, resuming where it stopped. Raises NetfabError."""
         self._from_first(lambda server: self._fetch(server, blob, part, told))
 
     def _fetch(self, server: Server, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
@@ -112,7 +112,7 @@ class Registry:
         except WrongContent:
             if not begun:
                 raise
-            self._fetch(server, blob, part, told)  # what another had sent was wrong, or this
+            self._fetch(server, blob, part, told)  # what an earlier server sent was wrong, or this
 
     def _go_on(self, server: Server, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
         path = f"/v2/{self._reference.repository}/blobs/{blob.digest}"
@@ -128,7 +128,7 @@ class Registry:
 
 
 def _patiently(get: Callable[[], _Got]) -> _Got:
-    """What it gets, after a connection or two that broke. Raises RegistryError."""
+    """Retry after broken connections. Raises RegistryError."""
     for _ in range(_ATTEMPTS - 1):
         with suppress(BrokenOff):
             return get()
@@ -136,12 +136,12 @@ def _patiently(get: Callable[[], _Got]) -> _Got:
 
 
 def _goes_on(response: Response, start: int) -> bool:
-    """Whether it is the rest that comes."""
+    """Whether the answer is the rest from `start`."""
     return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 
 def _servers(reference: Reference, settings: Settings, say: Callable[[str], None]) -> Iterator[Server]:
-    """Those to ask, in order: mirrors, and the registry itself."""
+    """The servers to ask, in order: mirrors, then the registry itself."""
     scope = f"repository:{reference.repository}:pull"
     for mirror in settings.mirrors if reference.registry == HUB else ():
         parts = urlsplit(mirror if "://" in mirror else f"https://{mirror}")
@@ -162,9 +162,9 @@ def push(
     settings: Settings,
     told: Callable[[Descriptor, bool], None],
 ) -> int:
-    """Give the registry the image; bytes of its manifest.
+    """Push the image to the registry; the size of its manifest, in bytes.
 
-    `told` of each blob whether it was there already. Raises NetfabError.
+    `told` is called for each blob with whether it was there already. Raises NetfabError.
     """
     scope = f"repository:{reference.repository}:pull,push"
     server = Server(reference.registry, settings, scope)
@@ -201,7 +201,7 @@ def _upload(server: Server, reference: Reference, blob: Descriptor, layout: Layo
 
 
 def search(registry: str, term: str, settings: Settings, page: int = 100) -> Iterator[str]:
-    """Names of the registry's repositories that have the term in them, asked for in pages.
+    """Names of the registry's repositories that contain the term, fetched page by page.
 
     Raises NetfabError.
     """
@@ -227,7 +227,7 @@ def search(registry: str, term: str, settings: Settings, page: int = 100) -> Ite
 
 
 def _next_page(link: str) -> str | None:
-    """Of `Link: </v2/_catalog?last=b&n=100>; rel="next"` (RFC 8288) path and query, on the same host."""
+    """Path and query of `Link: </v2/_catalog?last=b&n=100>; rel="next"` (RFC 8288), on the same host."""
     found = re.match(r'\s*<([^>]*)>\s*;\s*rel="?next"?', link)
     if not found:
         return None

@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 
 class Removed(NamedTuple):
-    """What is gone."""
+    """What was removed."""
 
     untagged: tuple[str, ...]  # names
     deleted: tuple[str, ...]  # ids
-    bytes: int  # of the disk
+    bytes: int  # of disk space
 
 
-Used = Callable[[], Collection[str]]  # the ids of images in use: asked once nobody can begin to use one
+Used = Callable[[], Collection[str]]  # the ids of images in use: called once nobody can start to use one
 
 
 def remove(where: Place, words: Iterable[str], used: Used, force: bool = False) -> Removed:
-    """Take names away; and images with their last one, unless they are `used`.
+    """Remove names, and images with their last name, unless they are `used`.
 
-    An id takes all of its names; several need `force`. Raises NetfabError, before anything is removed.
+    An id stands for all of its names; several need `force`. Raises NetfabError, before anything is removed.
     """
     with alone(where) as layout:
         in_use = used()
@@ -76,14 +76,14 @@ def _is_name(index: Index, word: str) -> bool:
 
 
 def _names_meant(index: Index, word: str, image: str) -> list[str]:
-    """The name that the word is, or all of the image whose id it is."""
+    """The name that the word is, or all names of the image whose id it is."""
     if _is_name(index, word):
         return [key_of(named(word))]
     return index.names_of(image)
 
 
 def _forget(index: Index, image: str) -> list[str]:
-    """Take it out of the index; the names it had."""
+    """Remove it from the index; the names it had."""
     names = index.names_of(image)
     for name in names:
         del index.names[name]
@@ -94,7 +94,7 @@ def _forget(index: Index, image: str) -> list[str]:
 
 
 def prune(where: Place, used: Used, everything: bool = False) -> Removed:
-    """Remove images that have no tag, or with `everything` all that are not used, and what no image has.
+    """Remove untagged images, or with `everything` all unused ones, and layers and blobs of no image.
 
     Also what an interrupted pull left. Raises NetfabError.
     """
@@ -108,7 +108,7 @@ def prune(where: Place, used: Used, everything: bool = False) -> Removed:
 
 
 def _is_kept(index: Index, image: str) -> bool:
-    """Whether a tag, or a file that a topology names, holds it."""
+    """Whether a tag, or a file that a topology names, refers to it."""
     return any("@" not in name for name in index.names_of(image)) or any(
         file.id == image for file in index.files.values()
     )
@@ -116,9 +116,9 @@ def _is_kept(index: Index, image: str) -> bool:
 
 @contextmanager
 def leaving_nothing(where: Place) -> Iterator[None]:
-    """Within this images are brought; of those that are refused nothing is left that was not here before.
+    """Bring images in the block; of those that are refused nothing is left that was not here before.
 
-    Where others bring or use images meanwhile, and where it can't be removed, the next `prune` does it.
+    If others bring or use images meanwhile, or it can't be removed, the next `prune` does so.
     """
     before = _files(Layout(where.state))
     try:
@@ -127,7 +127,7 @@ def leaving_nothing(where: Place) -> Iterator[None]:
         with (
             suppress(NetfabError, OSError),
             alone_at_once(where) as layout,
-        ):  # why it was refused is what is told
+        ):  # report the refusal, not this
             if layout is not None:
                 _sweep(layout, read(layout), before)
         raise
@@ -140,9 +140,9 @@ def _files(layout: Layout) -> frozenset[str]:
 
 
 def _sweep(layout: Layout, index: Index, kept: Collection[str] = ()) -> int:
-    """Remove layers and blobs that no image of the index has; how many bytes of the disk that were.
+    """Remove layers and blobs of no image in the index; the bytes of disk space freed.
 
-    `kept`: names of files that stay all the same. Raises NetfabError where one can't say what it has.
+    `kept`: names of files that stay anyway. Raises NetfabError if an image's content can't be read.
     """
     layers = {hex_of(layer) for known in index.images.values() for layer in known.layers}
     used = (_blobs(layout, image, known.manifest) for image, known in index.images.items())
@@ -152,7 +152,7 @@ def _sweep(layout: Layout, index: Index, kept: Collection[str] = ()) -> int:
     for name in sorted(idle, key=lambda name: not name.endswith(".new")):
         path = f"{layout.layers}/{name}"
         freed += sum(_sizes(path))
-        if not name.endswith(".new"):  # half of it must not count as a layer
+        if not name.endswith(".new"):  # a partly removed one must not count as a layer
             os.rename(path, path := f"{path}.new")
         remove_tree(path)
     for name in set(os.listdir(layout.blobs)) - blobs - {*kept}:
@@ -174,7 +174,7 @@ def _blobs(layout: Layout, image: str, manifest: str) -> Iterator[str]:
 
 
 def _sizes(directory: str) -> Iterator[int]:
-    """Bytes of the disk that each file below takes."""
+    """The disk space of each file below, in bytes."""
     for above, _, names in os.walk(directory):
         for name in names:
             yield os.lstat(f"{above}/{name}").st_blocks * 512

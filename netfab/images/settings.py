@@ -22,13 +22,13 @@ CERTIFICATES = ("/etc/netfab/certs.d", "/etc/docker/certs.d")
 
 
 class Settings(NamedTuple):
-    """What the files say together, netfab's own first."""
+    """The merged settings of the files, netfab's own first."""
 
     mirrors: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()  # HOST, HOST:PORT or a prefix
 
     def may_be_insecure(self, registry: str) -> bool:
-        """Whether HOST[:PORT] may answer without TLS, or with a certificate that nobody vouches for."""
+        """Whether HOST[:PORT] may answer without TLS, or with an unverified certificate."""
         host = _host(registry)
         if host == "localhost" or registry in self.insecure or host in self.insecure:
             return True
@@ -53,7 +53,7 @@ def _holds(prefix: str, address: object) -> bool:
 
 
 def settings(files: tuple[str, ...] = FILES) -> Settings:
-    """Read them. Raises NetfabError for one that is wrong."""
+    """Read the files. Raises NetfabError for an invalid one."""
     found = [_read(file) for file in files]
     return Settings(
         tuple(dict.fromkeys(mirror.rstrip("/") for one in found for mirror in one.mirrors)),
@@ -82,11 +82,11 @@ def _texts(said: dict[str, object], key: str, path: str) -> tuple[str, ...]:
 
 
 def tls(registry: str, insecure: bool) -> ssl.SSLContext:
-    """By whom HOST[:PORT] may be vouched for, besides whom the system trusts, and what we show to it.
+    """The authorities for HOST[:PORT], besides the system's, and the certificate that we present to it.
 
     `*.crt` are certificates of authorities, `X.cert` and `X.key` our own. Raises NetfabError.
     """
-    # Whom the system trusts takes 20 ms to read: not where it does not count.
+    # The system's authorities take 20 ms to read: only if they matter.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if insecure else ssl.create_default_context()
     if insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -97,13 +97,13 @@ def tls(registry: str, insecure: bool) -> ssl.SSLContext:
                     context.load_verify_locations(path)
                 elif path.endswith(".cert"):
                     show(context, path, f"{path.removesuffix('.cert')}.key")
-            except OSError as error:  # ssl's own are, too
+            except OSError as error:  # ssl's errors are OSErrors, too
                 raise NetfabError(f"{path} can't be used: {words_of(error)}") from error
     return context
 
 
 def words_of(error: OSError) -> str:
-    """What went wrong; of OpenSSL's, without where in its code."""
+    """The error's message; OpenSSL's without the location in its code."""
     return re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", error.strerror or str(error))
 
 

@@ -17,31 +17,31 @@ from netfab.errors import Unsupported
 from netfab.images.config import BadImage
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_PIECE = 1 << 18  # bytes that are read, and at most decompressed, at once
-_SMALL = 1 << 13  # bytes that are sooner copied than shown where they are
-HEADERS = 1 << 20  # bytes of one member that are no content: long names, attributes, maps of sparse files
-_ZSTD_WINDOW = 1 << 27  # bytes of memory; what zstd(1) itself allows unless it is told otherwise
-MOST = 64 << 30  # bytes of a layer's tar: what decompresses to more is a bomb
+_PIECE = 1 << 18  # bytes to read, and at most to decompress, at once
+_SMALL = 1 << 13  # bytes below which a copy is faster than a view
+HEADERS = 1 << 20  # bytes of one member's headers: long names, attributes, maps of sparse files
+_ZSTD_WINDOW = 1 << 27  # bytes of memory; zstd(1)'s own default limit
+MOST = 64 << 30  # bytes of a layer's tar: more is a decompression bomb
 
 
 class Stream:
-    """The bytes of a tar, as tarfile reads them; `digest` once all were read."""
+    """The bytes of a tar, a file for tarfile; `digest` reads the rest."""
 
     def __init__(self, blob: IO[bytes], most: int = MOST) -> None:
         self._pieces = pieces_of(blob)
         self._left = most
         self._hash = hashlib.sha256()
-        self._piece, self._at = b"", 0  # what is read next is there in it
+        self._piece, self._at = b"", 0  # position of the next byte in it
         self._before = 0  # bytes before this piece
-        self._headers = 0  # bytes that were read since the last seek
-        self.last = b""  # what was read last, where it was no file's content
+        self._headers = 0  # bytes read since the last seek
+        self.last = b""  # what was read last, if not a file's content
 
     def tell(self) -> int:
-        """How many bytes were read."""
+        """The number of bytes read."""
         return self._before + self._at
 
     def seek(self, position: int) -> None:
-        """Skip to a place that is not behind. Raises BadImage."""
+        """Skip forward to a position. Raises BadImage."""
         at, self._headers = position - self._before, 0
         if at < self._at:
             raise BadImage("this layer's tar leads back to where it came from")
@@ -52,7 +52,7 @@ class Stream:
                 pass
 
     def read(self, size: int) -> bytes:
-        """What tarfile asks for: headers, never content. Raises BadImage for more than a member may have."""
+        """For tarfile: headers, never content. Raises BadImage for more than a member may have."""
         self._headers += size
         if size < 0 or self._headers > HEADERS:
             raise BadImage(f"this layer has a header of {size if size < 0 else self._headers} bytes")
@@ -64,11 +64,11 @@ class Stream:
         return self.last
 
     def ahead(self, size: int) -> bytes:
-        """The next bytes, not yet read; fewer where the piece that is here ends."""
+        """Peek at the next bytes; fewer at the end of the current piece."""
         return self._piece[self._at : self._at + size]
 
     def content(self, size: int) -> Iterable[bytes | memoryview]:
-        """The next bytes, as they come; less than `size` where the tar ends."""
+        """The next bytes, as they come; fewer than `size` if the tar ends."""
         end = self._at + size
         if size <= 0 or end > len(self._piece):
             return self._across(size)
@@ -77,7 +77,7 @@ class Stream:
         return (found,)
 
     def _across(self, size: int) -> Iterator[bytes | memoryview]:
-        """Of more than one piece."""
+        """The next bytes, across pieces."""
         while size > 0:
             if self._at == len(self._piece) and not self._next():
                 return
@@ -96,7 +96,7 @@ class Stream:
         return bool(self._piece)
 
     def digest(self) -> str:
-        """Read to the end; the sha256 of all of it."""
+        """Read to the end; the sha256 of the whole tar."""
         while self._next():
             pass
         return f"sha256:{self._hash.hexdigest()}"
@@ -108,7 +108,7 @@ def compression_of(start: bytes) -> str:
 
 
 def pieces_of(blob: IO[bytes]) -> Iterator[bytes]:
-    """The content of a blob, decompressed. Raises BadImage for one that is damaged, Unsupported for zstd."""
+    """The content of a blob, decompressed. Raises BadImage for a damaged one, Unsupported for zstd."""
     start = blob.read(4)
     blob.seek(-len(start), os.SEEK_CUR)
     if compression := compression_of(start):
@@ -117,7 +117,7 @@ def pieces_of(blob: IO[bytes]) -> Iterator[bytes]:
 
 
 def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
-    """gzip(1) and pigz write several members one after another, and some tools fill the end with zeros."""
+    """gzip(1) and pigz write several members one after another, and some tools pad the end with zeros."""
     zlib = _inflating()
     rest = blob.read(_PIECE)
     while rest.strip(b"\0"):
@@ -129,14 +129,14 @@ def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
                 piece = member.decompress(rest, _PIECE * 4)
             except zlib.error as error:
                 raise BadImage(f"this layer is damaged: {error}") from error
-            if piece:  # none where only a member's head or end was read: that is not the end of all
+            if piece:  # empty if only a member's header or trailer was read: that is not the end
                 yield piece
             rest = member.unconsumed_tail or (b"" if member.eof else blob.read(_PIECE))
         rest = member.unused_data or blob.read(_PIECE)
 
 
 def _inflating() -> ModuleType:
-    """zlib-ng's module, which is zlib's but faster, where it is installed."""
+    """zlib-ng's module, a faster zlib, if it is installed."""
     try:
         from zlib_ng import zlib_ng
     except ImportError:

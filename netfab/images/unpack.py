@@ -27,9 +27,9 @@ _OPEN_PARENTS = 64
 
 
 def unpack(stream: Stream, directory: str, check: Callable[[], None]) -> None:
-    """Write what the tar has into an empty directory. `check` may raise, between two files.
+    """Unpack the tar into an empty directory. `check` may raise, between two files.
 
-    Raises BadImage; NetfabError where the disk does not take it.
+    Raises BadImage; NetfabError if it can't be written.
     """
     tree = _Tree(directory)
     try:
@@ -46,7 +46,7 @@ def unpack(stream: Stream, directory: str, check: Callable[[], None]) -> None:
 
 
 class _Tree:
-    """The layer's files, and descriptors of directories that the next files are likely to be in."""
+    """The layer's files, and descriptors of directories likely to contain the next ones."""
 
     def __init__(self, directory: str) -> None:
         self._root = os.open(directory, _DIRECTORY | os.O_CLOEXEC)
@@ -66,7 +66,7 @@ class _Tree:
         }
 
     def write(self, member: Member, stream: Stream) -> None:
-        """One member, in place of what has its name in this layer."""
+        """Write one member, replacing what has its name in this layer."""
         parent = self._parents.get(member.parent)
         if parent is None:
             parent = self._open_parent(member.parent)
@@ -74,7 +74,7 @@ class _Tree:
         try:
             writer(member, parent, stream)
         except FileExistsError:
-            self._forget_parents()  # one of them may be what goes
+            self._forget_parents()  # the one being replaced may be among them
             parent = self._open_parent(member.parent)
             remove_at(parent, member.name)
             writer(member, parent, stream)
@@ -140,10 +140,10 @@ class _Tree:
             os.close(self._parents.pop(other))
 
     def _own(self, fd: int, member: Member) -> None:
-        """Owner, then mode, then attributes: each would take some of the next away."""
+        """Set owner, then mode, then attributes: each would reset some of the next."""
         try:
             os.fchown(fd, member.uid, member.gid)
-        except OSError:  # an owner who has no number in this user namespace: it stays ours
+        except OSError:  # an owner not mapped in this user namespace: it stays ours
             if self._may_own:
                 raise
         os.fchmod(fd, member.mode)
@@ -155,7 +155,7 @@ class _Tree:
                     raise
 
     def _own_name(self, member: Member, parent: int) -> None:
-        """The same of what can't be opened. A symlink has no mode."""
+        """The same for what can't be opened. A symlink has no mode."""
         try:
             os.chown(member.name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
         except OSError:
@@ -184,13 +184,13 @@ class _Tree:
             os.close(source)
 
     def _whiteout(self, member: Member, parent: int, stream: Stream) -> None:
-        with suppress(FileExistsError):  # the layer has one of its own: that hides what is below
+        with suppress(FileExistsError):  # the layer has a file of its own: that hides what is below
             os.mknod(member.name, stat.S_IFCHR, 0, dir_fd=parent)
 
     def set_times(self) -> None:
-        """Of directories, once nothing more is written into them."""
+        """Set directories' times, once nothing more is written into them."""
         for path, mtime in self._times.items():
-            with suppress(FileNotFoundError, NotADirectoryError):  # something else took its place
+            with suppress(FileNotFoundError, NotADirectoryError):  # it was replaced by something else
                 fd = open_below(self._root, path or ".", _DIRECTORY, IN_ROOT)
                 try:
                     os.utime(fd, ns=(mtime, mtime))
@@ -198,13 +198,13 @@ class _Tree:
                     os.close(fd)
 
     def close(self) -> None:
-        """Let go of all descriptors."""
+        """Close all descriptors."""
         self._forget_parents()
         os.close(self._root)
 
 
 def _is_same(source: int, name: str, parent: int, link: str) -> bool:
-    """Whether a link is to be made to itself."""
+    """Whether a hard link would be to itself."""
     one = os.stat(name or ".", dir_fd=source, follow_symlinks=False)
     return os.path.samestat(one, os.stat(link, dir_fd=parent, follow_symlinks=False))
 
