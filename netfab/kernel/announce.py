@@ -38,7 +38,7 @@ def arp_requests(link: Name, mac: str) -> list[Request]:
 def announce_for(others: Iterable[tuple[str, IPv4Address | IPv6Address, str]]) -> None:
     """Announce each (link, address, MAC) by a bridge or tunnel of this host: nodes retry every second.
 
-    A link that is down meanwhile has nobody to tell.
+    A link that is down by now is ignored.
     """
     import socket  # for fabrics of several hosts
 
@@ -72,7 +72,7 @@ def _checksum(addresses: bytes, body: bytes) -> int:
 def advertise(link: str, mac: str, addresses: Iterable[IPv6Address]) -> None:
     """Send an advertisement for each address, out of a link of the namespace that this thread is in.
 
-    A link that is down meanwhile has nobody to tell.
+    A link that is down by now is ignored.
     """
     import socket  # for the few guests that have IPv6
 

@@ -167,8 +167,7 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
     """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
 
     Whether it is up and runs spanning tree (`stp`); whether it is Open vSwitch's, whether the fabric made it
-    (`own`), and whether others put ports on it (`shared`); where it filters VLANs, that of what says nothing
-    else (`vlan`).
+    (`own`), and whether others put ports on it (`shared`); if it filters VLANs, the default one (`vlan`).
     """
     found = links(netlink)
     held = addresses(netlink)

@@ -51,7 +51,7 @@ class Netlink:
         return fcntl.ioctl(self._socket, SIOCGSKNS)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
@@ -231,7 +231,7 @@ class Monitor:
         self._socket.bind((0, groups))
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()
 
     def fileno(self) -> int:

@@ -42,7 +42,7 @@ class Opened(Protocol):
         """Whether it is still that guest's."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class GuestWentAway(FileNotFoundError):

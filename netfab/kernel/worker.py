@@ -24,7 +24,7 @@ class Worker:
     def __init__(self, kind: int, work: bytes, do: Do) -> None:
         """Call `do` in the child, with its end of the socket, and the pipe; `kind` is the socket's type.
 
-        The work must fit in the pipe (pipe(7)). Raises OSError if no child can be started.
+        Work beyond the capacity of the pipe is lost (pipe(7)). Raises OSError if no child can be started.
         """
         self._maker = os.getpid()
         with ExitStack() as on_failure:

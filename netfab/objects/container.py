@@ -118,7 +118,7 @@ class Container(NamedTuple):
         return self._replace(env=(), files=())
 
     def is_satisfied_by(self, found: Self) -> bool:
-        """One that should be ended may also run: nobody wants it to be stopped."""
+        """One that had ended is also satisfied by a running one: nobody wants that stopped."""
         return self.state == ENDED and found._replace(state=ENDED) == self
 
     def create(self) -> list[Op]:

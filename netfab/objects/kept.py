@@ -70,13 +70,13 @@ class KeptAddress(NamedTuple):
 
     @property
     def identity(self) -> Hashable:
-        """What there is one of on a link."""
+        """The key that is unique on a link."""
         found = dict(self.attrs)
         return self.header[:2], found.get(IFA_LOCAL, found.get(IFA_ADDRESS)), found.get(IFA_ADDRESS)
 
     @property
     def lapses(self) -> bool:
-        """Whether it goes by itself, unless somebody renews it."""
+        """Whether it expires, unless somebody renews it."""
         return not number(bytes.fromhex(dict(self.attrs).get(IFA_FLAGS, ""))) & IFA_F_PERMANENT
 
     @property
@@ -95,7 +95,7 @@ class KeptAddress(NamedTuple):
 
     @property
     def comes_with_carrier(self) -> bool:
-        """Whether the kernel makes it whenever the link gets a carrier."""
+        """Whether the kernel adds it whenever the link gets a carrier."""
         return self.header[3] == RT_SCOPE_LINK
 
     @property
@@ -118,12 +118,12 @@ class KeptAddress(NamedTuple):
         return Request(link.space, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, doing=doing)
 
     def give(self, link: Name) -> Request:
-        """To that link."""
+        """Add it to that link."""
         doing = f"give {link} the {self}"
         return Request(link.space, RTM_NEWADDR, NEW, self._body(link, self._given), doing=doing, there=True)
 
     def take(self, link: Name) -> Request:
-        """From that link."""
+        """Delete it from that link."""
         which = tuple(pair for pair in self.attrs if pair[0] in (IFA_LOCAL, IFA_ADDRESS))
         doing = f"take the {self} from {link}"
         return Request(link.space, RTM_DELADDR, 0, self._body(link, which), doing=doing)
@@ -147,17 +147,17 @@ class KeptRoute(NamedTuple):
 
     @property
     def identity(self) -> Hashable:
-        """What there is one of on a link."""
+        """The key that is unique on a link."""
         return self.header, frozenset(self.attrs), frozenset(self.hops)
 
     @property
     def lapses(self) -> bool:
-        """Whether it goes by itself, unless somebody renews it."""
+        """Whether it expires, unless somebody renews it."""
         return RTA_EXPIRES in dict(self.attrs) or self.header[5] == RTPROT_RA
 
     @property
     def comes_with_carrier(self) -> bool:
-        """Whether the kernel makes it whenever the link gets a carrier."""
+        """Whether the kernel adds it whenever the link gets a carrier."""
         return False
 
     @property
@@ -173,7 +173,7 @@ class KeptRoute(NamedTuple):
         return Request(link.space, RTM_NEWROUTE, flags, self._body(link), doing=doing, there=True)
 
     def take(self, link: Name) -> Request:
-        """From that link."""
+        """Delete it from that link."""
         return Request(link.space, RTM_DELROUTE, 0, self._body(link), doing=f"take the {self} from {link}")
 
     def _body(self, link: Name) -> Body:

@@ -103,7 +103,7 @@ class Ovs(NamedTuple):
 
     commands: tuple[tuple[str, ...], ...]  # for ovs-vsctl(8)
     doing: str
-    ends: bool = False  # fine when what it is about is gone already
+    ends: bool = False  # fine if its object is gone already
     space: str = HOST
 
     def __str__(self) -> str:
@@ -185,7 +185,7 @@ class TellBgp(NamedTuple):
 
     statements: tuple[tuple[str, ...], ...]
     doing: str
-    ends: bool = False  # fine when what it is about is gone already
+    ends: bool = False  # fine if its object is gone already
     space: str = HOST
 
     def __str__(self) -> str:
@@ -222,7 +222,7 @@ class Xfrm(NamedTuple):
     flags: int
     body: bytes
     doing: str
-    ends: bool = False  # fine when what it is about is gone already
+    ends: bool = False  # fine if its object is gone already
     space: str = HOST
 
     def __repr__(self) -> str:
