@@ -1,11 +1,11 @@
-"""DHCP clients: the host's own programs, one for an interface, each in the network of a node or guest.
+"""DHCP clients: the host's own programs, one per interface, each in the network of a node or guest.
 
-A client runs in the foreground of a session of its own, with private /run, /var/lib/dhcp and resolv.conf:
-what it writes is its own and not the host's. It is known by a file that says who it is; a process that is not
-the one which the file tells of is nobody's.
+A client runs in the foreground of its own session, with private /run, /var/lib/dhcp and resolv.conf, so that
+it does not write to the host's. It is identified by a file; a process that is not the one named there is not
+ours.
 
 <directory>/<key>.json     what was asked for, and which process does it
-<directory>/<key>/         its leases, its words
+<directory>/<key>/         its leases, its output
 """
 
 from __future__ import annotations

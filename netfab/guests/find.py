@@ -1,8 +1,7 @@
 """Which guest a word means, among all that are known on this host.
 
-Knows what goes before what, and what is ambiguous; not how anybody is asked. The meaning of a word never
-depends on who is slow today: while a manager is there and does not answer, a word without a prefix means
-nothing.
+Knows precedence and ambiguity, not how a manager is asked. What a word means never depends on which manager
+is slow today: while one is running and does not answer, a word without a prefix is refused.
 """
 
 from __future__ import annotations

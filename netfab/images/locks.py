@@ -1,7 +1,7 @@
-"""Who may do what to a host's images at the same time: flock(2), gone with the process that holds it.
+"""Locks on a host's images: flock(2), released when the process that holds them ends.
 
-Images are brought and used by many at once, each holding the lock shared; who removes some holds it alone.
-What two would write at once (a blob, a layer) has a lock of its own: the file or directory itself.
+Images are pulled and used concurrently under a shared lock; removing some takes it exclusively. What two
+processes could write at once (a blob, a layer) has a lock of its own: the file or directory itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The members of a layer's tar, each checked and in one form, so that who unpacks has only to write.
+"""The members of a layer's tar, each validated and normalized, so that unpacking only has to write.
 
-A layer comes from strangers. What could lead out of it, or means nothing in it, is refused here; how files
-are written so that nothing can is unpack.py's.
+A layer is untrusted. What could lead outside the root, or has no meaning in a layer, is refused here; writing
+files so that nothing can escape is unpack.py's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Bgp: what FRR's bgpd on this host is told for all of its sessions; and how its configuration is written.
+"""Bgp: the part of FRR's bgpd configuration that all sessions on this host share, and how it is written.
 
-A statement is a line of it with the lines that it stands under (FRR's user guide, "BGP"). Who it talks to is
+A statement is a configuration line with the lines it stands under (FRR's user guide, "BGP"). Peers are
 bgp_peer.py's.
 """
 

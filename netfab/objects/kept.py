@@ -1,7 +1,7 @@
-"""Addresses and routes that somebody else gave a link, as the kernel told them: to give them back, or on.
+"""Addresses and routes that somebody else gave a link, as the kernel reported them: to restore or move them.
 
-Whatever the kernel does not make by itself is kept with all that it was asked for by: labels, peers, metrics,
-tables, next hops. Pure; the messages come from kernel/.
+Whatever the kernel does not create by itself is kept with all its attributes: labels, peers, metrics, tables,
+next hops. Pure; the messages come from kernel/.
 """
 
 from __future__ import annotations

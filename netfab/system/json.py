@@ -1,6 +1,7 @@
-"""JSON without `json`, which compiles expressions to find its errors: half a MB of who stays.
+"""JSON without importing `json`, which compiles regular expressions: half a MB of a supervisor's memory.
 
-What is usual goes to the scanner and the encoder that `json` has, too; all else, to `json`.
+Well-formed text goes to the C scanner and encoder that `json` uses; everything else, errors included, to
+`json`.
 """
 
 from __future__ import annotations

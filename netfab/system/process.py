@@ -1,7 +1,7 @@
-"""Processes: born into namespaces, stripped of rights, waited for by descriptor.
+"""Processes: started in namespaces, stripped of privileges, waited for by descriptor.
 
-clone3(2), prctl(2), capabilities(7), close_range(2), pidfd_open(2). What rights a process keeps is decided
-elsewhere.
+clone3(2), prctl(2), capabilities(7), close_range(2), pidfd_open(2). Which privileges a process keeps is
+decided elsewhere.
 """
 
 from __future__ import annotations

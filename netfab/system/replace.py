@@ -1,6 +1,7 @@
-"""Files that are there as a whole or as they were before; rename(2). Without ctypes, for small commands.
+"""Replacing files atomically; rename(2). Without ctypes, for small commands.
 
-They are written beside their place, under a name that a killed process may leave: the next one removes it.
+A file is written beside its destination first. A killed process may leave that name behind: the next one
+removes it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A rest between two looks at what tells nobody that it has happened.
+"""The pause between two polls of something that announces no change.
 
-Whatever does tell is waited for by its descriptor. Nothing here looks: callers say why they have to.
+Whatever does announce a change is waited for by its descriptor. Callers say why they have to poll.
 """
 
 from __future__ import annotations

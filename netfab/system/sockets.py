@@ -1,6 +1,6 @@
-"""Sockets of processes that live on little: those of `_socket`, which is what `socket` is made of.
+"""Sockets for processes that must stay small: those of `_socket`, on which `socket` is built.
 
-To import that takes 2 ms of a command, and 0.3 MB of a supervisor, for constants as enumerations and for what
+Importing `socket` costs a command 2 ms and a supervisor 0.3 MB, for constants as enumerations and for what
 nothing here uses.
 """
 
