@@ -52,11 +52,12 @@ def read() -> tuple[Switch, ...] | None:
         for word in ("--", f"--columns={','.join(columns)}", "list", table)
     ]
     was_silent = monotonic() < _silent_until
-    ran = _run(("--format=json", *tables), seconds=_AGAIN if was_silent else TIMEOUT)
+    patience = _AGAIN if was_silent else TIMEOUT
+    ran = _run(("--format=json", *tables), seconds=patience)
     if ran is not None and ran.returncode == -SIGALRM:
         if not was_silent:
             _silent_until = monotonic() + _REMEMBERED
-        raise NoAnswer(DATABASE, f"gives no answer within {TIMEOUT} s")
+        raise NoAnswer(DATABASE, f"gives no answer within {patience} s")
     if ran is None or ran.returncode:
         return None
     try:

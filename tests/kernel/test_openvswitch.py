@@ -250,7 +250,10 @@ def test_one_that_was_silent_is_not_waited_for_as_long_again(
     monkeypatch.setattr(kernel, "PROGRAMS", (str(silent),))
 
     fabric.apply(*topology(tmp_path))
+    with pytest.raises(NoAnswer) as silence:
+        kernel.read()
 
+    assert silence.value.message.endswith("gives no answer within 1 s")
     first, *others = asked.read_text().split()
     assert first == "--timeout=10"
     assert set(others) == {"--timeout=1"}
