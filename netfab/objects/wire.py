@@ -41,8 +41,8 @@ _U32 = Struct("=I")
 
 MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab added
 
-# A tuple is nested attributes, a Body or Hops; mypy can't express a recursive NamedTuple.
-Value = bytes | str | Name | tuple  # type: ignore[type-arg]
+# A tuple is nested attributes, a Body or Hops.
+Value = bytes | str | Name | tuple  # type: ignore[type-arg]  # mypy has no recursive NamedTuple
 Resolve = Callable[[Name], int]
 
 

@@ -97,8 +97,8 @@ def beside_the_slowest() -> list[float]:
             busy[channel.host] += perf_counter() - asked[channel.host]
             yield message
 
-    # As they are, with a watch around them; this process does nothing else afterwards.
-    Channel.say, Channel.read = said, heard  # type: ignore[method-assign]
+    # This process does nothing else afterwards.
+    Channel.say, Channel.read = said, heard  # type: ignore[method-assign]  # as they are, with a watch around
     start = perf_counter()
     across.apply(topology, across.hosts_of(topology), "lab.yaml")
     return [perf_counter() - start, max(busy.values())]

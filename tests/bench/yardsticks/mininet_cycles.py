@@ -8,10 +8,9 @@ from __future__ import annotations
 import sys
 from time import perf_counter
 
-# Of Debian's Python, in which no type checker looks.
-from mininet.net import Mininet  # type: ignore[import-not-found]
-from mininet.nodelib import LinuxBridge  # type: ignore[import-not-found]
-from mininet.topo import SingleSwitchTopo  # type: ignore[import-not-found]
+from mininet.net import Mininet  # type: ignore[import-not-found]  # Debian's package
+from mininet.nodelib import LinuxBridge  # type: ignore[import-not-found]  # Debian's package
+from mininet.topo import SingleSwitchTopo  # type: ignore[import-not-found]  # Debian's package
 
 
 def main(nodes: int, cycles: int) -> None:
